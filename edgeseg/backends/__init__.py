@@ -1,0 +1,112 @@
+"""One file per inference library. The folder is the registry.
+
+A backend is a module with two functions::
+
+    build(bundle, target, out: Path) -> Path    # compile into the folder ``out``; returns the plan, a folder
+    load(plan: Path, target) -> Engine          # open the plan on this machine
+
+and a constant ``FORM`` mapping each precision it supports to the bundle's graph form. A plan folder holds
+``plan.json`` (see :class:`Plan`) and whatever the library needs; ``load`` refuses a plan that was made for another
+library version or machine.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import platform
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from edgeseg import catalogue
+from edgeseg.errors import BackendMissing, PlanError, UserError
+from edgeseg.target import Precision, Target
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One operation as the engine will execute it."""
+
+    name: str
+    op: str  # "conv", or the library's own name for anything else
+    precision: str  # "int8", "fp32", "bf16", "fp16"
+
+
+class Engine(Protocol):
+    """A live network on this device. Host memory in, host memory out, synchronous.
+
+    ``images`` is float32 (1, 3, H, W); the result is float32 logits (1, K, h, w), valid until the next call.
+    """
+
+    library: str  # "openvino 2026.4.1"
+    threads: int
+
+    def __call__(self, images: np.ndarray) -> np.ndarray: ...
+
+    def layers(self) -> Sequence[Layer]:
+        """What the library really executes, read from its run-time graph."""
+
+
+class Backend(Protocol):
+    FORM: dict[Precision, str]
+
+    def build(self, bundle: object, target: Target, out: Path) -> Path: ...
+    def load(self, plan: Path, target: Target) -> Engine: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a plan was built from and for; ``plan.json`` in its folder."""
+
+    backend: str
+    precision: str
+    bundle_digest: str
+    library: str
+    machine: str
+
+    def write(self, folder: Path) -> None:
+        (folder / "plan.json").write_text(json.dumps(dataclasses.asdict(self), indent=2, sort_keys=True) + "\n")
+
+    @classmethod
+    def open(cls, folder: Path, target: Target, library: str) -> Plan:
+        """Read a plan and refuse it where it does not match this target, library or machine."""
+        try:
+            plan = cls(**json.loads((folder / "plan.json").read_text()))
+        except (OSError, json.JSONDecodeError, TypeError) as e:
+            raise PlanError(f"{folder} is not a plan: {e}") from e
+        rebuild = f"rebuild it with 'edgeseg export BUNDLE --target {target.backend}'"
+        here = {"backend": target.backend, "precision": target.precision, "library": library, "machine": machine()}
+        for what, want in here.items():
+            got = getattr(plan, what)
+            if got != want:
+                raise PlanError(f"plan {folder} has {what} {got!r}, this machine and target need {want!r}: {rebuild}")
+        return plan
+
+
+def machine() -> str:
+    """What a CPU plan depends on: the instruction set, not the host's name."""
+    return f"{sys.platform}-{platform.machine()}"
+
+
+def names() -> list[str]:
+    return catalogue.modules(sys.modules[__name__])
+
+
+def get(name: str) -> Backend:
+    """Import a backend by name, or by dotted path for one kept outside edgeseg."""
+    if "." not in name and name not in names():
+        raise UserError(f"no target {name!r}; edgeseg has: {', '.join(names())}")
+    try:
+        return importlib.import_module(name if "." in name else f"{__name__}.{name}")  # type: ignore[return-value]
+    except ModuleNotFoundError as e:
+        if "." in name or (e.name or "").startswith("edgeseg"):
+            raise
+        raise BackendMissing(
+            f"target {name!r} needs {e.name!r}, which is not installed: pip install 'edgeseg[{name}]'"
+        ) from e

@@ -1,0 +1,74 @@
+"""OpenVINO on the CPU, https://docs.openvino.ai."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import openvino as ov
+
+from edgeseg.backends import Layer, Plan, machine
+from edgeseg.bundle import Bundle, Form
+from edgeseg.target import Precision, Target
+
+FORM: dict[Precision, Form] = {"fp32": "float", "bf16": "float", "int8": "int8-cpu"}
+LIBRARY = f"openvino {ov.__version__.split('-')[0]}"
+# Said always: on CPUs with bf16 OpenVINO would otherwise run "fp32" in bf16 without a word.
+HINT: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+NAMES = {"u8": "int8", "i8": "int8", "f32": "fp32", "bf16": "bf16", "f16": "fp16"}
+CONVOLUTIONS = {"Convolution", "GroupConvolution"}
+
+
+def build(bundle: Bundle, target: Target, out: Path) -> Path:
+    """Convert to OpenVINO's own format, valid on any CPU; kernels are chosen at load."""
+    out.mkdir(parents=True, exist_ok=True)
+    model = ov.Core().read_model(bundle.graph(FORM[target.precision]))
+    ov.save_model(model, out / "model.xml", compress_to_fp16=False)
+    Plan(
+        backend=target.backend,
+        precision=target.precision,
+        bundle_digest=bundle.digest,
+        library=LIBRARY,
+        machine=machine(),
+    ).write(out)
+    return out
+
+
+def load(plan: Path, target: Target) -> OpenvinoEngine:
+    Plan.open(plan, target, LIBRARY)
+    return OpenvinoEngine(plan / "model.xml", target.precision, target.threads)
+
+
+class OpenvinoEngine:
+    library = LIBRARY
+
+    def __init__(self, model: Path, precision: Precision, threads: int) -> None:
+        options: dict[str, object] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": HINT[precision]}
+        if threads:
+            options["INFERENCE_NUM_THREADS"] = threads
+        self.compiled = ov.Core().compile_model(model, "CPU", options)
+        self.request = self.compiled.create_infer_request()
+        self.threads = int(self.compiled.get_property("INFERENCE_NUM_THREADS"))
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        self.request.infer({0: images}, share_inputs=True)
+        logits: np.ndarray = self.request.get_output_tensor(0).data
+        return logits
+
+    def layers(self) -> Sequence[Layer]:
+        found = []
+        for op in self.compiled.get_runtime_model().get_ops():
+            info = op.get_rt_info()
+            kind, precision = (info[k].astype(str) for k in ("layerType", "runtimePrecision"))
+            name = op.get_friendly_name()
+            precision = NAMES.get(precision.lower(), precision.lower())
+            found.append(Layer(name, "conv" if kind in CONVOLUTIONS else kind, precision))
+        return found
+
+
+def probe(model: Path, images: np.ndarray) -> list[np.ndarray]:
+    """Every output of an ONNX file, computed as ``load`` would: for finding where an engine goes astray."""
+    compiled = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    results = compiled([images])
+    return [results[output] for output in compiled.outputs]

@@ -1,0 +1,170 @@
+"""Training batches as a pure function of (seed, step), and whole frames for validation.
+
+Because batch number s depends on nothing but the seed and s, a resumed run sees what the unbroken one would have seen,
+and it does not matter who makes the batch: this thread, a prefetching one, or worker processes.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, get_worker_info
+
+from edgeseg.augment import Augment
+from edgeseg.data import IGNORE, Dataset, Sample
+from edgeseg.errors import DataError
+from edgeseg.outputs import Batch
+
+PREFETCH = 3  # batches made ahead of the one in use
+
+
+class Batches:
+    """Augmented batches of a dataset, without end.
+
+    The stream of samples is one shuffled epoch after another, cut into batches of ``batch_size`` for each of ``world``
+    ranks: no sample is dropped, each is seen once per epoch, and an epoch may end inside a batch. Frames without labels
+    get labels that are IGNORE everywhere.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        augment: Augment,
+        batch_size: int,
+        seed: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        rank: int = 0,
+        world: int = 1,
+        workers: int = 0,
+    ) -> None:
+        if batch_size < 1:
+            raise DataError(f"batch_size must be at least 1, got {batch_size}")
+        if seed < 0:
+            raise DataError(f"seed must not be negative, got {seed}")
+        if not 0 <= rank < world:
+            raise DataError(f"rank must lie in 0 <= rank < world, got rank {rank} of {world}")
+        self.dataset, self.augment, self.batch_size, self.seed = dataset, augment, batch_size, seed
+        self.mean, self.std = tuple(mean), tuple(std)
+        self.rank, self.world, self.workers = rank, world, workers
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps after which every sample has been seen once: the last of them may begin the next epoch."""
+        return -(-len(self.dataset) // (self.batch_size * self.world))
+
+    def batch(self, step: int) -> Batch:
+        """Batch ``step`` of this rank: images float32 (N, 3, H, W) in channels-last order, labels int64 (N, H, W)."""
+        n = self.batch_size
+        first = (step * self.world + self.rank) * n
+        views = [self._view(position) for position in range(first, first + n)]
+        images = normalize(np.stack([image for image, _ in views]), self.mean, self.std)
+        return Batch(images, torch.from_numpy(np.stack([mask for _, mask in views]).astype(np.int64)))
+
+    def iterate(self, start: int = 0, stop: int | None = None) -> Iterator[Batch]:
+        """Batches ``start`` up to ``stop`` (None: without end), made ahead by a thread or by ``workers`` processes."""
+        steps = itertools.count(start) if stop is None else range(start, stop)
+        return self._from_processes(steps) if self.workers else self._from_thread(steps)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self.iterate()
+
+    def _view(self, position: int) -> tuple[np.ndarray, np.ndarray]:
+        """Sample number ``position`` of the endless stream, augmented: image (H, W, 3) and mask (H, W), uint8."""
+        epoch, i = divmod(position, len(self.dataset))
+        index = int(_shuffled(self.seed, epoch, len(self.dataset))[i])
+        image, mask, _ = self.augment(self.dataset[index], np.random.default_rng((self.seed, epoch, index)))
+        return image, np.full(image.shape[:2], IGNORE, np.uint8) if mask is None else mask
+
+    def _from_thread(self, steps: Iterable[int]) -> Iterator[Batch]:
+        # Pillow and numpy let go of the interpreter while they work, so one thread keeps up with training.
+        pool, ahead = ThreadPoolExecutor(1, "batches"), deque()
+        try:
+            for step in steps:
+                ahead.append(pool.submit(self.batch, step))
+                if len(ahead) > PREFETCH:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _from_processes(self, steps: Iterable[int]) -> Iterator[Batch]:
+        # One item of the loader is a whole batch, and the loader returns items in the order of its sampler.
+        loader = DataLoader(
+            _Steps(self), batch_size=None, sampler=steps, num_workers=self.workers, worker_init_fn=_share_cache
+        )
+        for item in loader:
+            if isinstance(item, DataError):
+                raise item
+            yield item
+
+
+class _Steps:
+    """Batches as a torch Dataset. A DataError travels as a value: raised, it would arrive wrapped in a traceback."""
+
+    def __init__(self, batches: Batches) -> None:
+        self.batches = batches
+
+    def __getitem__(self, step: int) -> Batch | DataError:
+        try:
+            return self.batches.batch(step)
+        except DataError as e:
+            return e
+
+
+def _share_cache(worker: int) -> None:
+    """In a worker process: all of them together hold no more frames than one process would."""
+    info = get_worker_info()
+    info.dataset.batches.dataset.cache_bytes //= info.num_workers
+
+
+@lru_cache(maxsize=4)
+def _shuffled(seed: int, epoch: int, count: int) -> np.ndarray:
+    return np.random.default_rng((seed, epoch)).permutation(count)
+
+
+def normalize(pixels: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """uint8 (N, H, W, 3) to float32 (N, 3, H, W), ``(x / 255 - mean) / std``, in channels-last memory order.
+
+    In numpy and over whole rows: a torch operation here would start a second pool of threads beside training's, and
+    arithmetic over an innermost axis of length 3 is slow.
+    """
+    n, h, w, _ = pixels.shape
+    scale = np.tile(1 / (255 * np.asarray(std)), w).astype(np.float32)  # (W * 3)
+    shift = np.tile(np.asarray(mean) / np.asarray(std), w).astype(np.float32)  # (W * 3)
+    rows = pixels.reshape(n, h, w * 3) * scale  # (N, H, W * 3)
+    rows -= shift
+    return torch.from_numpy(rows.reshape(n, h, w, 3)).permute(0, 3, 1, 2)
+
+
+def whole_frames(
+    dataset: Dataset,
+    size_hw: tuple[int, int],
+    mean: Sequence[float],
+    std: Sequence[float],
+    indices: Iterable[int] | None = None,
+) -> Iterator[tuple[Sample, Tensor]]:
+    """Each sample resized to ``size_hw`` (image bilinear, mask nearest), and its image as float32 (1, 3, H, W)."""
+    for index in range(len(dataset)) if indices is None else indices:
+        sample = fit(dataset[index], size_hw)
+        yield sample, normalize(sample.image[None], mean, std)
+
+
+def fit(sample: Sample, size_hw: tuple[int, int]) -> Sample:
+    """The sample at another size; itself where it has that size already."""
+    if sample.image.shape[:2] == tuple(size_hw):
+        return sample
+    size = (size_hw[1], size_hw[0])  # Pillow's order
+    image = np.asarray(Image.fromarray(sample.image).resize(size, Image.Resampling.BILINEAR))
+    if sample.mask is None:
+        return Sample(sample.name, image, None)
+    return Sample(sample.name, image, np.asarray(Image.fromarray(sample.mask).resize(size, Image.Resampling.NEAREST)))

@@ -1,0 +1,83 @@
+"""The convolutions that every network here is made of, in the order that quantizes well.
+
+Convolution, batch normalisation, ReLU: always in this order. A batch normalisation right behind its convolution folds
+into it exactly, and an integer engine then runs the three as one operation. Weights start as He et al. 2015 propose
+(https://arxiv.org/abs/1502.01852).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def conv_bn(
+    inputs: int,
+    outputs: int,
+    kernel: int = 3,
+    stride: int = 1,
+    *,
+    groups: int = 1,
+    dilation: int = 1,
+    relu: bool = True,
+) -> nn.Sequential:
+    """Convolution, batch normalisation and, unless ``relu=False``, ReLU; H and W shrink by ``stride``, rounded up."""
+    padding = kernel // 2 * dilation
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation=dilation, groups=groups, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(outputs), *([nn.ReLU()] if relu else []))
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions and a shortcut, then ReLU: the basic block of He et al. 2015, arXiv 1512.03385.
+
+    The shortcut is a 1x1 convolution where the shape changes, else the input itself.
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
+        super().__init__()
+        self.body = nn.Sequential(conv_bn(inputs, outputs, 3, stride), conv_bn(outputs, outputs, relu=False))
+        same = stride == 1 and inputs == outputs
+        self.shortcut = None if same else conv_bn(inputs, outputs, 1, stride, relu=False)
+        self.relu = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.relu(self.body(x) + (x if self.shortcut is None else self.shortcut(x)))
+
+
+def head(inputs: int, hidden: int, num_classes: int) -> nn.Sequential:
+    """A 3x3 convolution and a classifier: (N, inputs, h, w) to logits (N, num_classes, h, w)."""
+    return nn.Sequential(conv_bn(inputs, hidden), nn.Conv2d(hidden, num_classes, 1))
+
+
+def resize_as(x: Tensor, like: Tensor) -> Tensor:
+    """``x`` at the height and width of ``like``: bilinear, half-pixel centres."""
+    return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)
+
+
+def scaled(channels: int, width: float) -> int:
+    """``channels * width`` to the nearest multiple of 8, at least 8: integer kernels work on blocks of 8 channels."""
+    return max(8, int(channels * width / 8 + 0.5) * 8)
+
+
+def initialise(net: nn.Module) -> None:
+    """Weights of an untrained network.
+
+    A convolution that feeds a batch normalisation keeps the variance of its gradient: normal, 2 / fan-out, where a
+    grouped convolution counts only its own group. One with a bias is a classifier or a gate and keeps the variance of
+    its input, 1 / fan-in: no class is much preferred, and yet its gradient reaches the layers before it at full size
+    from the first step. (Starting classifiers near zero, as is common, costs a short training most of its steps.)
+    """
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            taps = math.prod(module.kernel_size)
+            if module.bias is None:
+                variance = 2 / (taps * module.out_channels // module.groups)
+            else:
+                variance = 1 / (taps * module.in_channels // module.groups)
+                nn.init.zeros_(module.bias)
+            nn.init.normal_(module.weight, std=math.sqrt(variance))
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)

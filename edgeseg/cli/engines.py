@@ -1,0 +1,172 @@
+"""``export``, ``eval``, ``bench``, ``predict``: the commands around a bundle and its engines."""
+
+from __future__ import annotations
+
+import itertools
+import json as json_
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgeseg.cli import flags, screen, tables
+
+if TYPE_CHECKING:
+    from edgeseg.measure.judge import Verdict
+    from edgeseg.measure.latency import Samples, Stage
+    from edgeseg.measure.measurement import Measurement
+
+
+def export(
+    *,
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run; int8 graphs need one made by qat.")],
+    target: Annotated[str, typer.Option(metavar="NAME[,…]", help="onnx, or engines to build: openvino,onnxruntime.")],
+    out: Annotated[Path, typer.Option(metavar="BUNDLE", help="Folder for the bundle.")],
+    data: Annotated[
+        str | None, typer.Option(metavar="KIND:PATH", help="Where golden frames come from; default: the run's data.")
+    ] = None,
+    size: Annotated[
+        str | None, typer.Option(metavar="HxW", help="Input size of the network; default: the run's frame size.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is already there.")] = False,
+    seed: flags.NoSeed = 0,
+    device: flags.EngineDevice = "auto",
+    json: flags.Json = False,
+) -> None:
+    """Write a bundle: graphs, contract, golden frames; build and verify an engine for each target."""
+    from edgeseg import pipeline
+
+    targets = flags.comma_list("--target", target)
+    flags.on_engine(device, target)
+    size_hw = flags.height_width("--size", size) if size else None
+    with screen.working("export") as watch:
+        bundle = pipeline.export(
+            run, target=targets, out=out, data=data, size=size_hw, overwrite=overwrite, listen=watch
+        )
+    engine = next((t for t in targets if t != "onnx"), "openvino")
+    document = {"bundle": str(bundle.path), "digest": bundle.digest, "forms": bundle.forms, "targets": targets}
+    closing = f"{out} holds {', '.join(bundle.forms)}. Next: edgeseg bench {out} --target {engine} --fps 30"
+    screen.answer(document, as_json=json, closing=closing)
+
+
+def evaluate(
+    *,
+    path: Annotated[Path, typer.Argument(metavar="RUN|BUNDLE", help="A network, or a bundle and its engine.")],
+    data: flags.Data,
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "val",
+    target: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The engine of a bundle, such as openvino.")
+    ] = None,
+    precision: flags.EnginePrecision = "int8",
+    out: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Keep the result, for report.")] = None,
+    seed: flags.NoSeed = 0,
+    device: flags.Device = "auto",
+    json: flags.Json = False,
+) -> None:
+    """Measure mIoU, whole and per class, of a network or of an engine."""
+    from edgeseg import pipeline
+
+    with screen.working("eval") as watch:
+        found = pipeline.evaluate(
+            path, data=data, split=split, target=target, precision=precision, device=device, listen=watch
+        )
+    if out:
+        found.write(out)
+    following = f"edgeseg report {out} --out report.html" if out else "keep the result with --out FILE.json"
+    closing = f"mIoU {found.miou:.1%} over {found.frames} frames of {data} {split}, {found.target}. Next: {following}"
+    screen.answer(json_.loads(found.to_json()), as_json=json, closing=closing, table=tables.iou(found))
+
+
+def bench(
+    *,
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE")],
+    target: Annotated[str, typer.Option(metavar="NAME", help="The engine, such as openvino.")],
+    fps: Annotated[float, typer.Option(min=0.01, help="Frames per second that must be met.")] = 30.0,
+    percentile: Annotated[float, typer.Option(help="Share of frames, in percent, that must be on time.")] = 99.0,
+    frames: Annotated[
+        int | None, typer.Option(min=1, help="How many to time; default: enough for the percentile.")
+    ] = None,
+    precision: flags.EnginePrecision = "int8",
+    threads: Annotated[int, typer.Option(min=0, help="0 is the library's own choice.")] = 0,
+    out: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Keep the raw samples, for report.")] = None,
+    seed: flags.NoSeed = 0,
+    device: flags.EngineDevice = "auto",
+    json: flags.Json = False,
+) -> int:
+    """Time frame to labels against a camera's rate. Exit code: 0 met, 3 missed, 4 invalid."""
+    from edgeseg import measure
+    from edgeseg.target import Target
+
+    flags.on_engine(device, target)
+    wanted = Target(backend=target, precision=precision, deadline_ms=1000 / fps, percentile=percentile, threads=threads)
+    with screen.working("bench") as watch:
+        found = measure.bench(
+            bundle,
+            target=wanted,
+            frames=frames,
+            out=out,
+            on_frame=lambda done, of: watch(screen.Tick(done, of)),
+        )
+    verdict = measure.judge(found, wanted)
+    kept = f"edgeseg report {out} --out report.html" if out else "keep the samples with --out FILE.json"
+    closing = (
+        f"{verdict.status}: {bundle} on {wanted.name} at {found.samples.fps:.1f} FPS (asked: {fps:g}). Next: {kept}"
+    )
+    screen.answer(_summary(found, verdict), as_json=json, closing=closing, table=tables.timing(found, verdict))
+    return verdict.exit_code
+
+
+def _summary(found: Measurement, verdict: Verdict) -> dict[str, Any]:
+    """What ``bench --json`` prints: the verdict and the figures behind it; the raw samples are for ``--out``."""
+    from edgeseg.measure.latency import STAGES
+
+    def figures(samples: Samples, stage: Stage = "total") -> dict[str, float]:
+        percentiles = {f"p{q}_ms": samples.percentile_ms(q, stage) for q in (50, 90, 99)}
+        return {**percentiles, "max_ms": samples.max_ms(stage), "mean_ms": samples.mean_ms(stage)}
+
+    return {
+        "verdict": verdict.status,
+        "why": verdict.why,
+        "notes": verdict.notes,
+        "int8_is_a_win": verdict.int8_is_a_win,
+        "target": found.target.name,
+        "library": found.library,
+        "frames": len(found.samples),
+        "fps": found.samples.fps,
+        "stages": {stage: figures(found.samples, stage) for stage in STAGES},
+        "baselines": {precision: figures(b.samples) for precision, b in found.baselines.items()},
+        "golden_agreement": found.golden.agreement,
+        "model_bytes": found.model_bytes,
+        "peak_rss_bytes": found.peak_rss_bytes,
+        "bundle_digest": found.bundle_digest,
+    }
+
+
+def predict(
+    *,
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE")],
+    source: Annotated[Path, typer.Argument(metavar="IMAGE|FOLDER|VIDEO")],
+    target: Annotated[str, typer.Option(metavar="NAME", help="The engine, such as openvino.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for labels/ and overlays/.")],
+    precision: flags.EnginePrecision = "int8",
+    seed: flags.NoSeed = 0,
+    device: flags.EngineDevice = "auto",
+    json: flags.Json = False,
+) -> None:
+    """Label images or a video: class ids as PNG, and overlays to look at."""
+    from edgeseg.predict import predict as label
+
+    flags.on_engine(device, target)
+    frames = itertools.count(1)
+    with screen.working("predict") as watch:
+        done = label(
+            bundle,
+            source,
+            target=target,
+            out=out,
+            precision=precision,
+            progress=lambda name: watch(screen.Tick(next(frames))),
+        )
+    document = {"frames": done.frames, "labels": str(done.out / "labels"), "overlays": str(done.out / "overlays")}
+    closing = f"{done.frames} frames labelled. Next: look at {done.out / 'overlays'}"
+    screen.answer(document, as_json=json, closing=closing)

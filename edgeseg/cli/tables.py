@@ -1,0 +1,78 @@
+"""The tables that commands print, drawn with rich from results that already say everything."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from edgeseg.doctor import Checkup
+    from edgeseg.measure.accuracy import Evaluation
+    from edgeseg.measure.judge import Verdict
+    from edgeseg.measure.latency import Samples, Stage
+    from edgeseg.measure.measurement import Measurement
+
+COLORS = {"MET": "bold green", "MISSED": "bold red", "INVALID": "bold yellow"}
+
+
+def iou(evaluation: Evaluation) -> RenderableType:
+    """IoU per class, best first; classes that never occurred come last."""
+    table = Table("class", "IoU", title=f"{evaluation.name} on {evaluation.target}", title_justify="left")
+    ranked = sorted(evaluation.per_class.items(), key=lambda item: -1.0 if item[1] is None else item[1], reverse=True)
+    for name, share in ranked:
+        table.add_row(Text(name), "absent" if share is None else f"{share:.1%}")
+    table.add_row(Text("mean", style="bold"), Text(f"{evaluation.miou:.1%}", style="bold"))
+    return table
+
+
+def timing(found: Measurement, verdict: Verdict) -> RenderableType:
+    """The verdict first, then each stage, whole frames, and whole frames in the float forms."""
+    from edgeseg.measure.latency import STAGES
+
+    table = Table("ms per frame", "p50", "p90", "p99", "max", title_justify="left")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    rows: list[tuple[str, Samples, Stage]] = [(stage, found.samples, stage) for stage in STAGES]
+    rows += [(f"total in {precision}", b.samples, "total") for precision, b in found.baselines.items()]
+    for name, samples, stage in rows:
+        percentiles = (samples.percentile_ms(q, stage) for q in (50, 90, 99))
+        table.add_row(name, *(f"{ms:.2f}" for ms in (*percentiles, samples.max_ms(stage))))
+    headline = Text.assemble((verdict.status, COLORS[verdict.status]), f": {verdict.why}")
+    return Group(headline, table, *(Text(f"- {note}") for note in verdict.notes))
+
+
+def checkup(found: Checkup) -> RenderableType:
+    """What ``edgeseg doctor`` shows: the machine, its engines, the optional parts."""
+    host = found.host
+    machine = Table(title="machine", title_justify="left", show_header=False)
+    memory = "unknown" if found.memory_bytes is None else f"{found.memory_bytes / 2**30:.1f} GiB"
+    for name, value in (
+        ("system", host.platform),
+        ("Python", host.python),
+        ("edgeseg", found.edgeseg),
+        ("CPU", f"{host.cpu}, {host.cores} cores"),
+        ("instructions", ", ".join(host.features) or "unknown"),
+        ("int8 dot product", "yes" if found.int8 else "no"),
+        ("clock governor", host.governor),
+        ("memory", memory),
+        ("GPU", "\n".join(found.gpus) or "none found"),
+    ):
+        machine.add_row(name, Text(value))
+    engines = Table("target", "ready", "library", "builds and runs", title="engines", title_justify="left")
+    for backend in found.backends:
+        can = ", ".join(backend.precisions) if backend.lacks is None else backend.lacks
+        engines.add_row(backend.name, _ready(backend.lacks is None), backend.library or "-", Text(can))
+    parts = Table("for", "ready", "installed", "missing", title="optional parts", title_justify="left")
+    for extra in found.extras:
+        installed = ", ".join(f"{module} {version}" for module, version in extra.installed.items())
+        missing = f"{', '.join(extra.missing)}: {extra.pip}" if extra.missing else ""
+        parts.add_row(Text(extra.enables), _ready(not extra.missing), Text(installed), Text(missing))
+    warnings = [Text(f"warning: {warning}", style="yellow") for warning in found.warnings]
+    return Group(machine, engines, parts, *warnings)
+
+
+def _ready(yes: bool) -> Text:
+    return Text("yes", style="green") if yes else Text("no", style="red")

@@ -1,0 +1,124 @@
+"""``train``, ``distill``, ``qat``: the commands that end in a run directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgeseg.cli import flags, screen
+
+if TYPE_CHECKING:
+    from edgeseg.checkpoint import Run
+
+
+@flags.training
+def train(
+    *,
+    model: Annotated[str, typer.Option(metavar="NAME", help="unet, ddrnet-23-slim, fast-scnn, …")],
+    data: flags.Data,
+    out: flags.OutRun,
+    width: flags.Width = None,
+    network: flags.Network = None,
+    init: flags.Init = None,
+    json: flags.Json = False,
+    options: Any,
+) -> None:
+    """Train a teacher, or any network, on labels."""
+    from edgeseg import pipeline
+
+    with screen.working("train") as watch:
+        run = pipeline.train(
+            model=model,
+            data=data,
+            out=out,
+            network=flags.network_options(width, network),
+            init=init,
+            options=options,
+            listen=watch,
+        )
+    _finish(run, f"edgeseg distill --teacher {out} --student ddrnet-23-slim --data {data} --out RUN", as_json=json)
+
+
+@flags.training
+def distill(
+    *,
+    teacher: flags.TeacherRuns = None,
+    student: Annotated[str, typer.Option(metavar="NAME", help="ddrnet-23-slim, fast-scnn, …")],
+    data: flags.Data,
+    out: flags.OutRun,
+    loss: flags.Losses = None,
+    labels: flags.Labels = True,
+    baseline: Annotated[
+        bool, typer.Option("--baseline", help="The identical recipe without the teacher: what a gain is measured from.")
+    ] = False,
+    flip: flags.Flip = False,
+    width: flags.Width = None,
+    network: flags.Network = None,
+    init: flags.Init = None,
+    json: flags.Json = False,
+    options: Any,
+) -> None:
+    """Train a student under one or more teachers."""
+    from edgeseg import pipeline
+
+    teacher = teacher or []
+    with screen.working("distill") as watch:
+        run = pipeline.distill(
+            teacher=teacher,
+            student=student,
+            data=data,
+            out=out,
+            loss=loss or flags.DEFAULT_LOSSES,
+            labels=labels,
+            baseline=baseline,
+            flip=flip,
+            network=flags.network_options(width, network),
+            init=init,
+            options=options,
+            listen=watch,
+        )
+    under = "".join(f" --teacher {t}" for t in teacher)
+    _finish(run, f"edgeseg qat {out}{under} --data {data} --out RUN", as_json=json)
+
+
+@flags.training
+def qat(
+    *,
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The float student.")],
+    teacher: flags.TeacherRuns = None,
+    data: flags.Data,
+    out: flags.OutRun,
+    loss: flags.Losses = None,
+    labels: flags.Labels = True,
+    flip: flags.Flip = False,
+    weight_bits: Annotated[int, typer.Option(min=2, max=8, help="7 keeps CPUs without VNNI from saturating.")] = 7,
+    json: flags.Json = False,
+    options: Any,
+) -> None:
+    """Train a student on through fake quantization, its teacher still teaching."""
+    from edgeseg import pipeline
+
+    with screen.working("qat") as watch:
+        quantized = pipeline.qat(
+            run,
+            teacher=teacher or [],
+            data=data,
+            out=out,
+            loss=loss or flags.DEFAULT_LOSSES,
+            labels=labels,
+            flip=flip,
+            weight_bits=weight_bits,
+            options=options,
+            listen=watch,
+        )
+    _finish(quantized, f"edgeseg export {out} --target openvino,onnxruntime --out BUNDLE", as_json=json)
+
+
+def _finish(run: Run, following: str, *, as_json: bool) -> None:
+    metrics = run.facts.get("metrics")
+    score = f", mIoU {metrics['miou']:.1%} on {metrics['frames']} held-out frames" if metrics else ""
+    skipped = "".join(f"\n  left out: {reason}" for reason in run.facts.get("skipped", ()))
+    closing = f"{run.path} is trained{score}.{skipped} Next: {following}"
+    screen.answer({"run": str(run.path), **run.facts}, as_json=as_json, closing=closing)

@@ -1,0 +1,1 @@
+"""Making a trained student smaller: quantization-aware training, exact folding."""

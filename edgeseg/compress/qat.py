@@ -1,0 +1,270 @@
+"""Fake quantization by torch.fx: the student keeps its modules and state-dict keys, and learns on the deployed grid.
+
+Weights: symmetric, per output channel, quantized before batch normalisation, so that folding it is exact (see fold.py).
+Activations: symmetric s8, zero-point 0, one scale a tensor, fixed after an MSE-optimal calibration. Both inputs of a
+residual add are quantized; resizes and max-pools keep the scale of their input, inputs of a concatenation share one;
+logits stay float. This is what TensorRT requires, and it is exactly re-expressible in u8 for CPUs.
+
+Jacob et al. 2018, https://arxiv.org/abs/1712.05877; Krishnamoorthi 2018, https://arxiv.org/abs/1806.08342.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
+
+from edgeseg.errors import NetworkError
+from edgeseg.outputs import Outputs
+
+Kind = Literal["input", "conv", "bn", "relu", "add", "pool", "maxpool", "resize", "concat"]
+MODULES: dict[type[nn.Module], Kind] = {
+    nn.Conv2d: "conv",
+    nn.BatchNorm2d: "bn",
+    nn.ReLU: "relu",
+    nn.AvgPool2d: "pool",
+    nn.AdaptiveAvgPool2d: "pool",
+    nn.MaxPool2d: "maxpool",
+    nn.Upsample: "resize",
+}
+FUNCTIONS: dict[object, Kind] = {
+    operator.add: "add",
+    operator.iadd: "add",
+    torch.add: "add",
+    F.relu: "relu",
+    torch.relu: "relu",
+    F.interpolate: "resize",
+    torch.cat: "concat",
+    F.avg_pool2d: "pool",
+    F.adaptive_avg_pool2d: "pool",
+    F.max_pool2d: "maxpool",
+}
+SAMPLES = 20_000  # activations kept per tensor and calibration batch
+
+
+class ActivationQuantizer(nn.Module):
+    """Rounds activations to s8 with one scale; straight-through gradient, zero where clipped."""
+
+    scale: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("scale", torch.ones(()))
+        self.mode: Literal["quantize", "observe", "float"] = "quantize"
+        self.fixed = False  # given rather than calibrated
+        self.samples: list[Tensor] = []
+        self.largest = 0.0
+
+    def fix(self, scale: float) -> None:
+        """Give the scale instead of calibrating it."""
+        self.scale.fill_(scale)
+        self.fixed = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.mode == "quantize":
+            return fake_quantize(x.float(), self.scale)
+        if self.mode == "observe":
+            self.observe(x.detach().float().flatten())
+        return x
+
+    def observe(self, values: Tensor) -> None:
+        self.largest = max(self.largest, float(values.abs().max()))
+        # Evenly spaced rather than random: calibrating twice gives the same scale.
+        self.samples.append(values[:: max(1, len(values) // SAMPLES)].clone())
+
+    def calibrate(self) -> None:
+        """Choose the scale with the least mean square error on what was observed, between 30 % and all of its range."""
+        if not self.samples:
+            raise NetworkError("calibration saw no frames: give at least one batch")
+        values = torch.cat(self.samples)
+        ceiling = max(self.largest, 1e-8) / 127
+        candidates = ceiling * torch.linspace(0.3, 1.0, 36, device=values.device)
+        errors = torch.stack([(fake_quantize(values, s) - values).square().mean() for s in candidates])
+        self.scale.copy_(candidates[errors.argmin()])
+        self.samples, self.largest = [], 0.0
+
+
+def fake_quantize(x: Tensor, scale: Tensor) -> Tensor:
+    zero = torch.zeros((), dtype=torch.int32, device=x.device)
+    return torch.fake_quantize_per_tensor_affine(x, scale, zero, -128, 127)
+
+
+class QuantConv2d(nn.Conv2d):
+    """A convolution whose weights are rounded to ``bits`` bits, symmetric and narrow, per output channel."""
+
+    bits: int
+    quantize: bool
+
+    @classmethod
+    def of(cls, conv: nn.Conv2d, bits: int) -> QuantConv2d:
+        """The same convolution, sharing its parameters, so that state-dict keys and optimisers do not notice."""
+        self = cls.__new__(cls)
+        nn.Module.__init__(self)
+        self.__dict__.update({k: v for k, v in conv.__dict__.items() if k not in ("_parameters", "_buffers")})
+        self._parameters, self._buffers = conv._parameters, conv._buffers
+        self.bits, self.quantize = bits, True
+        return self
+
+    @property
+    def limit(self) -> int:
+        return int(2 ** (self.bits - 1) - 1)
+
+    def weight_scale(self) -> Tensor:
+        """(C,): the largest weight of each output channel falls on the grid's end."""
+        return self.weight.detach().float().abs().amax((1, 2, 3)).clamp_min(1e-8) / self.limit
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight
+        if self.quantize:
+            scale = self.weight_scale()
+            zeros = torch.zeros(len(scale), dtype=torch.int32, device=scale.device)
+            weight = torch.fake_quantize_per_channel_affine(weight, scale, zeros, 0, -self.limit, self.limit)
+        return self._conv_forward(x, weight, self.bias)
+
+
+def prepare(student: nn.Module, *, weight_bits: int = 7, input_scale: float | None = None) -> fx.GraphModule:
+    """A copy of the student's graph, sharing its parameters, with fake quantization in it; not yet calibrated.
+
+    ``weight_bits`` 7 keeps every sum of two products within 16 bits, so that CPUs without VNNI compute exactly what the
+    others do; 8 is finer, and for TensorRT and CPUs with VNNI. ``input_scale`` fixes the grid of the input instead of
+    calibrating it: when a pixel's step is the scale, the input is not rounded at all.
+
+    Raises NetworkError where torch.fx cannot trace the student.
+    """
+    if not 2 <= weight_bits <= 8:
+        raise NetworkError(f"weight_bits must lie between 2 and 8, got {weight_bits}")
+    try:
+        graph = fx.symbolic_trace(student.train())  # in training: with the auxiliary heads, whose weights stay
+    except Exception as e:  # tracing runs the user's own code: whatever it raises, this is the reason
+        raise NetworkError(
+            f"{type(student).__name__} cannot be traced by torch.fx ({e}): its forward must not branch on tensors"
+        ) from e
+    for name, module in list(graph.named_modules()):
+        if type(module) is nn.Conv2d:
+            graph.set_submodule(name, QuantConv2d.of(module, weight_bits))
+    _insert_quantizers(graph, input_scale)
+    graph.stride = student.stride
+    return graph
+
+
+def _insert_quantizers(graph: fx.GraphModule, input_scale: float | None) -> None:
+    logits = _logits(graph)
+    values = [
+        node
+        for node in graph.graph.nodes
+        if kind(graph, node) is not None and node not in logits and not _fused_into_next(graph, node)
+    ]
+    leaders = _shared_scales(graph, values)
+    graph.quantizers = nn.ModuleDict({node.name: ActivationQuantizer() for node in values if leaders[node] is node})
+    for node in values:
+        with graph.graph.inserting_after(node):
+            call = graph.graph.call_module(f"quantizers.{leaders[node].name}", (node,))
+        node.replace_all_uses_with(call, delete_user_cb=lambda user, call=call: user is not call and not _reads_shape(user))
+        if node.op == "placeholder" and input_scale is not None:
+            graph.quantizers[leaders[node].name].fix(input_scale)
+    graph.graph.lint()
+    graph.recompile()
+
+
+def kind(graph: fx.GraphModule, node: fx.Node) -> Kind | None:
+    """What a node is to quantization; None where it passes through untouched."""
+    if node.op == "placeholder":
+        return "input"
+    if node.op == "call_module":
+        module = graph.get_submodule(str(node.target))
+        return next((k for cls, k in MODULES.items() if isinstance(module, cls)), None)
+    if node.op == "call_function":
+        return FUNCTIONS.get(node.target)
+    return None
+
+
+def _logits(graph: fx.GraphModule) -> set[fx.Node]:
+    """Nodes returned as logits or auxiliary logits: they stay float."""
+    outputs = returned(graph)
+    found: set[fx.Node] = set()
+    fx.node.map_arg((outputs.logits, outputs.auxiliary), found.add)
+    return found
+
+
+def returned(graph: fx.GraphModule) -> Outputs:
+    """The nodes that a traced student returns, as the Outputs that it makes of them."""
+    (output,) = [n for n in graph.graph.nodes if n.op == "output"]
+    made = output.args[0]
+    if isinstance(made, fx.Node) and made.target is Outputs:  # fx records a named tuple's constructor as a call
+        return Outputs(*made.args, **made.kwargs)  # type: ignore[arg-type]
+    raise NetworkError(f"the network must return edgeseg.outputs.Outputs, it returns {made}")
+
+
+def _fused_into_next(graph: fx.GraphModule, node: fx.Node) -> bool:
+    """An engine computes conv -> bn -> relu and add -> relu as one: only what comes out at the end is rounded."""
+    users = [u for u in node.users if not _reads_shape(u)]
+    if len(users) != 1:
+        return False
+    here, after = kind(graph, node), kind(graph, users[0])
+    return (here == "conv" and after in ("bn", "relu")) or (here in ("bn", "add") and after == "relu")
+
+
+def _reads_shape(node: fx.Node) -> bool:
+    return (node.op == "call_function" and node.target is getattr) or (node.op == "call_method" and node.target == "size")
+
+
+def _shared_scales(graph: fx.GraphModule, values: list[fx.Node]) -> dict[fx.Node, fx.Node]:
+    """For each value, the first value of the group that shares its scale."""
+    leader = {node: node for node in values}
+
+    def find(node: fx.Node) -> fx.Node:
+        while leader[node] is not node:
+            node = leader[node]
+        return node
+
+    for node in values:
+        sources: list[fx.Node] = []
+        if kind(graph, node) in ("resize", "maxpool"):
+            sources = [node.args[0]]  # type: ignore[list-item]
+        elif kind(graph, node) == "concat":
+            sources = list(node.args[0])  # type: ignore[arg-type]
+        for source in sources:
+            if source in leader:
+                first, second = sorted((find(source), find(node)))  # fx orders nodes as they run
+                leader[second] = first
+    return {node: find(node) for node in values}
+
+
+def quantizers(graph: nn.Module) -> Iterator[ActivationQuantizer]:
+    return (m for m in graph.modules() if isinstance(m, ActivationQuantizer))
+
+
+@contextmanager
+def disabled(graph: nn.Module) -> Iterator[None]:
+    """Inside, the network computes in float: its own weights, no rounding."""
+    _switch(graph, "float", weights=False)
+    try:
+        yield
+    finally:
+        _switch(graph, "quantize", weights=True)
+
+
+@torch.no_grad()
+def calibrate(graph: nn.Module, images: Iterable[Tensor]) -> None:
+    """Set every activation scale from batches of images (N, 3, H, W), seen by the float network."""
+    graph.eval()
+    _switch(graph, "observe", weights=False)
+    for batch in images:
+        graph(batch)
+    for quantizer in quantizers(graph):
+        if not quantizer.fixed:
+            quantizer.calibrate()
+    _switch(graph, "quantize", weights=True)
+
+
+def _switch(graph: nn.Module, mode: Literal["quantize", "observe", "float"], *, weights: bool) -> None:
+    for module in graph.modules():
+        if isinstance(module, ActivationQuantizer):
+            module.mode = mode if not (module.fixed and mode == "observe") else "float"
+        elif isinstance(module, QuantConv2d):
+            module.quantize = weights

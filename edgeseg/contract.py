@@ -1,0 +1,91 @@
+"""What goes into a segmentation network and what comes out, readable without torch and from C++."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from edgeseg.errors import ContractError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contract:
+    """The promise a bundle makes to the program that embeds it.
+
+    The network takes ``(pixels / 255 - mean) / std`` as float32 (1, 3, H, W), channels in
+    ``color`` order, and returns float32 logits (1, K, H / stride, W / stride). The label of a
+    pixel is the argmax after bilinear upsampling to (H, W), half-pixel centres.
+    """
+
+    size_hw: tuple[int, int]
+    classes: tuple[str, ...]
+    colors: tuple[tuple[int, int, int], ...]  # RGB, one per class, for overlays
+    stride: int = 8
+    color: Literal["rgb", "bgr"] = "rgb"
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    ignore_label: int = 255
+    input_name: str = "image"
+    output_name: str = "logits"
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.classes) <= 255:
+            raise ContractError(f"expected 1 to 255 classes (labels are uint8), got {len(self.classes)}")
+        if len(set(self.classes)) != len(self.classes):
+            raise ContractError(f"class names must be unique, got {list(self.classes)}")
+        if len(self.colors) != len(self.classes):
+            raise ContractError(f"expected {len(self.classes)} colours, one per class, got {len(self.colors)}")
+        if not len(self.classes) <= self.ignore_label <= 255:
+            raise ContractError(
+                f"ignore_label={self.ignore_label} must not be a class and must fit in uint8: "
+                f"pick a value from {len(self.classes)} to 255"
+            )
+        if self.color not in ("rgb", "bgr"):
+            raise ContractError(f"color must be 'rgb' or 'bgr', got {self.color!r}")
+        if min(self.size_hw) < self.stride:
+            raise ContractError(f"size {self.size_hw} is smaller than the network's stride {self.stride}")
+
+    @property
+    def input_shape(self) -> tuple[int, int, int, int]:
+        return (1, 3, *self.size_hw)
+
+    @property
+    def output_shape(self) -> tuple[int, int, int, int]:
+        """Shape of the logits: strided convolutions round up."""
+        h, w = (-(-n // self.stride) for n in self.size_hw)
+        return (1, len(self.classes), h, w)
+
+    def check_frame(self, frame: np.ndarray) -> None:
+        """A camera frame: uint8 (H, W, 3) of any size, contiguous or not."""
+        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or 0 in frame.shape:
+            raise ContractError(
+                f"expected a uint8 frame (H, W, 3) in {self.color.upper()} order, got {frame.dtype} {frame.shape}: "
+                "convert grey or alpha frames before the call"
+            )
+
+    def check_input(self, images: np.ndarray) -> None:
+        if images.shape != self.input_shape or images.dtype != np.float32:
+            raise ContractError(f"expected float32 {self.input_shape}, got {images.dtype} {images.shape}")
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=2, sort_keys=True) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Contract:
+        try:
+            raw: dict[str, Any] = json.loads(text)
+            fields = {k: _tuples(v) for k, v in raw.items()}
+            return cls(**fields)
+        except (json.JSONDecodeError, TypeError, AttributeError) as e:
+            raise ContractError(f"not a contract this version of edgeseg can read: {e}") from e
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value

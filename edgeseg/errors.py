@@ -1,0 +1,59 @@
+"""Everything edgeseg raises on purpose, and the exit code each one ends a command with.
+
+* EdgesegError                     1  our failure
+  - UserError                      2  something the caller can put right
+    - ContractError                   an array or a file breaks the promise of its contract
+    - BundleError                     a bundle is missing, incomplete, changed or of another format
+    - PlanError                       a plan was built for another bundle, library version or machine
+    - DataError                       a dataset is missing, unreadable or inconsistent
+    - NetworkError                    an unknown network, or one that cannot do what was asked of it
+    - RunError                        a run directory is missing, unfinished, or belongs to another command
+    - BackendMissing                  the library that a backend wraps is not installed
+  - BuildRefused                   1  an engine was built and does not say what the network said
+"""
+
+from __future__ import annotations
+
+
+class EdgesegError(Exception):
+    """Base class: catch this to catch every deliberate failure."""
+
+    exit_code = 1
+
+
+class UserError(EdgesegError, ValueError):
+    """Something the caller can put right; the message says how."""
+
+    exit_code = 2
+
+
+class ContractError(UserError):
+    """An array or a file breaks the promise of its contract."""
+
+
+class BundleError(UserError):
+    """A bundle is missing, incomplete, changed since it was written, or of another format."""
+
+
+class PlanError(UserError):
+    """A plan was built for another bundle, library version or machine."""
+
+
+class DataError(UserError):
+    """A dataset is missing, unreadable or inconsistent."""
+
+
+class NetworkError(UserError):
+    """An unknown network, or one that cannot do what was asked of it."""
+
+
+class RunError(UserError):
+    """A run directory is missing, unfinished, or belongs to another command."""
+
+
+class BackendMissing(UserError, ImportError):
+    """The library that a backend wraps is not installed."""
+
+
+class BuildRefused(EdgesegError):
+    """An engine was built, and what it says differs from what the network said."""

@@ -1,0 +1,156 @@
+"""Writing a bundle: graphs, contract, golden frames, provenance, and a verified plan for each target."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from torch import nn
+
+from edgeseg import backends
+from edgeseg.batches import normalize
+from edgeseg.bundle import GRAPHS, Bundle, seal
+from edgeseg.checkpoint import Run, versions
+from edgeseg.contract import Contract
+from edgeseg.data import IGNORE, Dataset
+from edgeseg.errors import BundleError
+from edgeseg.graph import golden, onnx_file, parity, passes
+from edgeseg.graph.deploy import deploy
+from edgeseg.pixels import upsample_argmax
+from edgeseg.plans import build_plan
+from edgeseg.segmenter import Segmenter
+from edgeseg.target import Precision, Target
+from edgeseg.train import Event, Listener, silent
+from edgeseg.validate import network_labels
+
+PARITY_FRAMES = 24
+
+
+def export(
+    run: Run,
+    dataset: Dataset,
+    out: Path,
+    *,
+    targets: Sequence[str] = (),
+    size_hw: tuple[int, int] | None = None,
+    overwrite: bool = False,
+    listen: Listener = silent,
+) -> Bundle:
+    """Write the bundle beside ``out`` and put it in place once every plan has been verified.
+
+    Raises BundleError where ``out`` exists, BuildRefused where an engine does not say what the network says, naming the
+    first layer that diverges, and DataError where the dataset has no frames on which a mistake would show.
+    """
+    if out.exists() and not overwrite:
+        raise BundleError(f"{out} exists: add --overwrite to replace it, or choose another --out")
+    wanted = [t for t in targets if t != "onnx"]  # the graphs are in every bundle
+    for name in wanted:
+        backends.get(name)  # a missing library is said before any work
+    contract = Contract(
+        size_hw=size_hw or run.size_hw,
+        classes=run.classes,
+        colors=run.colors,
+        stride=int(run.network().stride),
+        mean=run.mean,
+        std=run.std,
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.writing-") as folder:
+        bundle = write(run, contract, dataset, Path(folder) / "bundle", listen)
+        for name in wanted:
+            for precision in precisions(name, bundle):
+                listen(Event(0, 0, {}, f"building {name} {precision}"))
+                prove(bundle, run, dataset, Target(backend=name, precision=precision))
+        if out.exists():
+            shutil.rmtree(out)
+        os.replace(bundle.path, out)
+    return Bundle.load(out)
+
+
+def write(run: Run, contract: Contract, dataset: Dataset, out: Path, listen: Listener = silent) -> Bundle:
+    """The bundle without plans."""
+    out.mkdir()
+    network, float_network = run.network(), run.float_network()
+    listen(Event(0, 0, {}, "choosing golden frames"))
+    frames, truth = golden.choose(dataset, contract.size_hw, lambda frame: label(network, frame, contract))
+    np.savez_compressed(
+        out / "golden.npz",
+        frames=frames,
+        truth=truth,
+        logits_float=np.concatenate([logits_of(float_network, f, contract) for f in frames]),
+        logits_int8=np.concatenate([logits_of(network, f, contract) for f in frames]),
+    )
+    (out / "contract.json").write_text(contract.to_json())
+    listen(Event(0, 0, {}, "writing graphs"))
+    onnx_file.write(deploy(float_network), contract, out / GRAPHS["float"])
+    convolutions: dict[str, list[str]] = {"int8": [], "float": []}
+    if run.quantized:
+        onnx_file.write(deploy(network), contract, out / GRAPHS["int8"])
+        model = onnx.load(out / GRAPHS["int8"])
+        convolutions = passes.convolutions(model)
+        onnx_file.save(passes.to_u8(model), out / GRAPHS["int8-cpu"])
+    facts = {
+        "run": {**run.identity(), "verb": run.facts["verb"], "network": run.facts["network"]},
+        "parents": run.facts["parents"],
+        "recipe": run.facts["recipe"],
+        "metrics": run.facts["metrics"],
+        "quantization": run.facts["quantization"],
+        "convolutions": convolutions,
+        "golden": {"data": dataset.spec, "split": dataset.split},
+        "versions": {**versions(), "onnx": onnx.__version__},
+        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+    }
+    seal(out, facts)
+    return Bundle.load(out)
+
+
+def prove(bundle: Bundle, run: Run, dataset: Dataset, target: Target) -> parity.Parity:
+    """Build a target's plan, and compare it with the network on real frames; the result stays with the plan."""
+    plan = build_plan(bundle, target)
+    network = run.network() if target.precision == "int8" else run.float_network()
+    indices = np.unique(np.linspace(0, len(dataset) - 1, min(PARITY_FRAMES, len(dataset))).astype(int)).tolist()
+    contract = bundle.contract
+    pairs = network_labels(
+        network, dataset, size_hw=contract.size_hw, mean=contract.mean, std=contract.std, indices=indices
+    )
+    references, truths = zip(*((labels, unlabelled(labels) if t is None else t) for labels, t in pairs), strict=True)
+    frames = [dataset[i].image for i in indices]
+    found = parity.compare(Segmenter.load(bundle, target), frames, truths, references)
+    if found.agreement < target.min_agreement and target.precision == "int8":
+        where = parity.first_divergence(bundle, network, target, bundle.golden().frames[0])
+    else:
+        where = "the logits are computed otherwise"
+    parity.refuse_if_apart(found, target, where)
+    facts = {**dataclasses.asdict(found), "data": dataset.spec, "split": dataset.split, "target": target.name}
+    (plan / "parity.json").write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n")
+    return found
+
+
+def precisions(name: str, bundle: Bundle) -> list[Precision]:
+    """What is built for a target: int8 where the run was quantized, and the float it must beat."""
+    supported = backends.get(name).FORM
+    return [p for p in ("fp32", "int8") if p in supported and supported[p] in bundle.forms]  # type: ignore[misc]
+
+
+def logits_of(network: nn.Module, frame: np.ndarray, contract: Contract) -> np.ndarray:
+    """float32 (1, K, h, w) of a frame in the contract's size."""
+    with torch.inference_mode():
+        logits = network(normalize(frame[None], contract.mean, contract.std)).logits.float()
+    return logits.numpy()
+
+
+def label(network: nn.Module, frame: np.ndarray, contract: Contract) -> np.ndarray:
+    return upsample_argmax(logits_of(network, frame, contract)[0], contract.size_hw)
+
+
+def unlabelled(labels: np.ndarray) -> np.ndarray:
+    return np.full_like(labels, IGNORE)

@@ -1,0 +1,109 @@
+"""Rewrites of a quantized ONNX graph: the same network, said as an engine wants to hear it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+# Operators whose output is nowhere negative when none of their inputs is.
+KEEP_SIGN = {"Resize", "AveragePool", "GlobalAveragePool", "ReduceMean", "MaxPool", "Concat", "Add"}
+KEEP_SIGN |= {"QuantizeLinear", "DequantizeLinear"}
+
+
+class Links:
+    """Who makes a tensor, and who reads it."""
+
+    def __init__(self, graph: onnx.GraphProto) -> None:
+        self.maker = {output: node for node in graph.node for output in node.output}
+        self.readers: dict[str, list[onnx.NodeProto]] = defaultdict(list)
+        for node in graph.node:
+            for name in node.input:
+                self.readers[name].append(node)
+        self.constants = {t.name: t for t in graph.initializer}
+
+    def made_by(self, tensor: str, op: str) -> bool:
+        return tensor in self.maker and self.maker[tensor].op_type == op
+
+
+def to_u8(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Activations from s8 with zero-point 0 to u8 on the same grid.
+
+    Zero-point 128 in general: s8 -128..127 becomes 0..255, value for value. Where a tensor cannot be negative the
+    zero-point is 0 and the ReLU before it is dropped, since rounding to u8 is a ReLU: only in this form do ONNX
+    Runtime's convolutions fuse. The grid's step is the same there, but it ends at 255 steps instead of 127: what
+    training clipped comes out larger.
+    """
+    model = onnx.ModelProto.FromString(model.SerializeToString())
+    graph = model.graph
+    links = Links(graph)
+    zeros = {"zero_u8": np.uint8(0), "middle_u8": np.uint8(128)}
+    graph.initializer.extend(numpy_helper.from_array(np.array(v), k) for k, v in zeros.items())
+    never_negative = _sign(links)
+    for node in graph.node:
+        if node.op_type != "QuantizeLinear":
+            continue
+        zero = "zero_u8" if never_negative(node.input[0]) else "middle_u8"
+        node.input[2] = zero
+        for reader in links.readers[node.output[0]]:
+            reader.input[2] = zero
+        if zero == "zero_u8" and links.made_by(node.input[0], "Relu") and len(links.readers[node.input[0]]) == 1:
+            node.input[0] = links.maker[node.input[0]].input[0]
+    del graph.value_info[:]  # the types of the tensors between have changed
+    drop_unused(graph)
+    return model
+
+
+def _sign(links: Links):  # type: ignore[no-untyped-def]
+    known: dict[str, bool] = {}
+
+    def never_negative(tensor: str) -> bool:
+        if tensor not in known:
+            node = links.maker.get(tensor)
+            if node is None:
+                known[tensor] = False
+            elif node.op_type in KEEP_SIGN:
+                data = node.input if node.op_type in ("Concat", "Add") else node.input[:1]
+                known[tensor] = all(never_negative(i) for i in data)
+            else:
+                known[tensor] = node.op_type == "Relu"
+        return known[tensor]
+
+    return never_negative
+
+
+def drop_unused(graph: onnx.GraphProto) -> None:
+    """Remove nodes and constants that lead nowhere."""
+    while True:
+        used = {i for node in graph.node for i in node.input} | {o.name for o in graph.output}
+        dead = [node for node in graph.node if not used.intersection(node.output)]
+        for node in dead:
+            graph.node.remove(node)
+        if not dead:
+            break
+    for tensor in [t for t in graph.initializer if t.name not in used]:
+        graph.initializer.remove(tensor)
+
+
+def convolutions(model: onnx.ModelProto) -> dict[str, list[str]]:
+    """Names of the convolutions that an engine should run in int8, and of those it may run in float.
+
+    One whose output stays float, as logits do, has no int8 kernel in some engines.
+    """
+    links = Links(model.graph)
+    found: dict[str, list[str]] = {"int8": [], "float": []}
+    for node in model.graph.node:
+        if node.op_type == "Conv":
+            inputs = all(links.made_by(i, "DequantizeLinear") for i in node.input[:2])
+            found["int8" if inputs and _rounded(links, node.output[0]) else "float"].append(node.name)
+    return found
+
+
+def _rounded(links: Links, tensor: str) -> bool:
+    """Whether a tensor goes straight, or through a ReLU, to a QuantizeLinear."""
+    readers = links.readers[tensor]
+    return bool(readers) and all(
+        r.op_type == "QuantizeLinear" or (r.op_type == "Relu" and _rounded(links, r.output[0])) for r in readers
+    )

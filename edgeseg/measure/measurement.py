@@ -1,0 +1,121 @@
+"""A timed run: raw samples and the conditions they were taken in. Statistics are derived, never stored."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeseg.errors import UserError
+from edgeseg.measure import document
+from edgeseg.measure.host import Facts, Reading
+from edgeseg.measure.latency import Samples
+from edgeseg.target import Target
+
+
+@dataclass(frozen=True, kw_only=True)
+class Golden:
+    """What an engine said about the bundle's golden frames.
+
+    ``agreements`` holds, per frame, the share of pixels labelled as the reference network of the same precision labels
+    them; ``miou`` is against the truth of those frames, None where the bundle has no truth.
+    """
+
+    agreements: tuple[float, ...]
+    miou: float | None = None
+
+    @property
+    def agreement(self) -> float:
+        """Over all golden frames together: they are of one size."""
+        return sum(self.agreements) / len(self.agreements)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """The same network in a float precision on the same engine library, timed in turns with the measured one."""
+
+    samples: Samples
+    golden: Golden
+    model_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """One timed run of a bundle on a target."""
+
+    target: Target
+    bundle: str  # the folder's name, for people
+    bundle_digest: str
+    library: str  # "openvino 2026.4.1"
+    threads: int  # 0: the library's own choice, which it does not tell
+    frame_hw: tuple[int, int]  # of the frames given
+    input_hw: tuple[int, int]  # of the network
+    warmup: int  # untimed frames at the start and after each change of precision
+    samples: Samples
+    golden: Golden
+    baselines: Mapping[str, Baseline]  # by precision
+    model_bytes: int  # the plan: what the engine loads from disk
+    peak_rss_bytes: int | None  # of the whole process, before any baseline was loaded
+    facts: Facts
+    readings: tuple[Reading, ...]  # before the first timed frame, after each block, and so after the last
+
+    def __post_init__(self) -> None:
+        if not len(self.samples) or not self.readings or not self.golden.agreements:
+            raise UserError("a measurement needs at least one sample, one reading of the host and one golden frame")
+
+    @property
+    def golden_agreement(self) -> float:
+        return self.golden.agreement
+
+    @property
+    def before(self) -> Reading:
+        return self.readings[0]
+
+    @property
+    def after(self) -> Reading:
+        return self.readings[-1]
+
+    def to_json(self) -> str:
+        return document.dumps("measurement", dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Measurement:
+        """Raises UserError where the text is no measurement, or of another version of edgeseg."""
+        raw = {k: document.tuples(v) for k, v in document.loads(text, "measurement").items() if k != "kind"}
+        try:
+            built: dict[str, Any] = {
+                "target": Target(**raw["target"]),
+                "samples": _samples(raw["samples"]),
+                "golden": _golden(raw["golden"]),
+                "baselines": {precision: _baseline(b) for precision, b in raw["baselines"].items()},
+                "facts": _facts(raw["facts"]),
+                "readings": tuple(_reading(r) for r in raw["readings"]),
+            }
+            return cls(**{**raw, **built})
+        except (KeyError, TypeError, AttributeError) as e:
+            raise UserError(f"not a measurement this version of edgeseg can read ({e}): measure again") from e
+
+    def write(self, path: Path) -> None:
+        document.write(path, self.to_json())
+
+
+def _samples(raw: dict[str, Any]) -> Samples:
+    return Samples(**{k: tuple(v) for k, v in raw.items()})
+
+
+def _golden(raw: dict[str, Any]) -> Golden:
+    return Golden(**{**raw, "agreements": tuple(raw["agreements"])})
+
+
+def _baseline(raw: dict[str, Any]) -> Baseline:
+    return Baseline(**{**raw, "samples": _samples(raw["samples"]), "golden": _golden(raw["golden"])})
+
+
+def _facts(raw: dict[str, Any]) -> Facts:
+    return Facts(**{**raw, "features": tuple(raw["features"])})
+
+
+def _reading(raw: dict[str, Any]) -> Reading:
+    return Reading(**{**raw, "mhz": tuple(raw["mhz"])})

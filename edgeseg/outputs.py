@@ -1,0 +1,22 @@
+"""What students and teachers return, and what objectives and losses read."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Outputs(NamedTuple):
+    """One forward pass. Shapes: N batch, K classes, H W input pixels, s stride."""
+
+    logits: Tensor  # (N, K, H/s, W/s), no resize, no softmax
+    features: tuple[Tensor, ...] = ()  # (N, C_i, H/s_i, W/s_i), shallow to deep
+    auxiliary: tuple[Tensor, ...] = ()  # more logits (N, K, H/s_i, W/s_i): only in training
+
+
+class Batch(NamedTuple):
+    """What one training step sees."""
+
+    images: Tensor  # (N, 3, H, W) normalised
+    labels: Tensor  # (N, H, W) int64; ignore_label where unknown

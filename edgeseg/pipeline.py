@@ -1,0 +1,347 @@
+"""The chain in calls, one per verb: train, distill, qat, export, evaluate. The command line is thin over these."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edgeseg import distill as distillation
+from edgeseg import networks, validate
+from edgeseg.bundle import Bundle
+from edgeseg.checkpoint import Progress, Run, load_weights, read_facts, save_weights, versions, write_facts
+from edgeseg.compress import qat as quantization
+from edgeseg.data import Dataset, open_dataset
+from edgeseg.errors import DataError, NetworkError, RunError, UserError
+from edgeseg.graph.export import export as write_bundle
+from edgeseg.losses import cross_entropy
+from edgeseg.measure.accuracy import Evaluation
+from edgeseg.objectives import Ensemble, Loss
+from edgeseg.outputs import Outputs
+from edgeseg.recipes import segmentation
+from edgeseg.score import evaluate_engine
+from edgeseg.target import Precision
+from edgeseg.train import Event, Listener, Options, Recipe, Trained, describe, silent
+from edgeseg.train import train as run_recipe
+
+DEFAULT_LOSSES = ("kl=1", "cwd=3")
+
+
+def train(
+    *,
+    model: str,
+    data: str,
+    out: Path | str,
+    network: Mapping[str, Any] | None = None,
+    init: Path | None = None,
+    options: Options | None = None,
+    listen: Listener = silent,
+) -> Run:
+    """Train a network on labels: a teacher, or any other. ``network`` holds its own options (width, attention, ...)."""
+    options = options or Options()
+    dataset = open_training(data, options)
+    spec = network_spec(model, dataset, network)
+    recipe = segmentation.on_labels(partial(start, spec, init), dataset, options, [(1.0, cross_entropy)])
+    return _train("train", recipe, spec, dataset, Path(out), options, listen, parents={"init": init})
+
+
+def distill(
+    *,
+    teacher: Sequence[Path | str],
+    student: str,
+    data: str,
+    out: Path | str,
+    loss: Sequence[str] = DEFAULT_LOSSES,
+    labels: bool = True,
+    baseline: bool = False,
+    network: Mapping[str, Any] | None = None,
+    init: Path | None = None,
+    flip: bool = False,
+    scales: Sequence[float] = (1.0,),
+    options: Options | None = None,
+    listen: Listener = silent,
+) -> Run:
+    """Train a student under one or several teachers, averaged; with ``baseline``, the identical recipe without them.
+
+    ``loss`` holds texts such as ``"kl=1,temperature=4"``. ``flip`` and ``scales`` let the teachers look again at the
+    mirrored and resized image. Without ``labels`` the student learns from the teachers alone.
+    """
+    options = options or Options()
+    if baseline and not labels:
+        raise UserError("a baseline learns from labels alone: leave out --baseline or --no-labels")
+    dataset = open_training(data, options)
+    spec = network_spec(student, dataset, network)
+    losses: list[tuple[float, Loss]] = [(1.0, cross_entropy)] if labels else []
+    if not baseline:
+        losses += [distillation.parse(text) for text in loss]
+    committee = None if baseline else teachers(teacher, dataset, flip=flip, scales=scales)
+    recipe = segmentation.student(partial(start, spec, init), dataset, options, losses, committee)
+    parents = {"teacher": None if baseline else list(teacher), "init": init}
+    return _train("distill", recipe, spec, dataset, Path(out), options, listen, parents=parents)
+
+
+def qat(
+    run: Path | str,
+    *,
+    data: str,
+    out: Path | str,
+    teacher: Sequence[Path | str] = (),
+    loss: Sequence[str] = DEFAULT_LOSSES,
+    labels: bool = True,
+    weight_bits: int = 7,
+    flip: bool = False,
+    options: Options | None = None,
+    listen: Listener = silent,
+) -> Run:
+    """Train on under fake quantization, with the teacher, if there is one, still teaching."""
+    options = options or Options()
+    parent = Run.load(run)
+    if parent.quantized:
+        raise RunError(f"{run} is quantized already: give the float run that it came from")
+    dataset = open_training(data, options)
+    same_classes(parent, dataset)
+    losses: list[tuple[float, Loss]] = [(1.0, cross_entropy)] if labels else []
+    losses += [distillation.parse(text) for text in loss] if teacher else []
+    if not losses:
+        raise UserError("nothing to learn from: give --teacher, or leave out --no-labels")
+    committee = teachers(teacher, dataset, flip=flip) if teacher else None
+    grid = {"weight_bits": weight_bits, "input_scale": input_scale(parent.mean, parent.std)}
+    recipe = segmentation.quantized(parent.network, dataset, options, losses, committee, **grid)
+    spec = dict(parent.facts["network"])
+    parents = {"float": run, "teacher": list(teacher) or None}
+    return _train("qat", recipe, spec, dataset, Path(out), options, listen, parents=parents, grid=grid, reference=parent)
+
+
+def export(
+    run: Path | str,
+    *,
+    out: Path | str,
+    target: Sequence[str] = (),
+    data: str | None = None,
+    size: tuple[int, int] | None = None,
+    overwrite: bool = False,
+    listen: Listener = silent,
+) -> Bundle:
+    """Write a bundle and, for each target, a verified plan for int8 and for the float that it must beat.
+
+    ``data`` gives the golden frames and those on which engines are compared; by default what the run was trained on.
+    Nothing is left behind where a build is refused.
+    """
+    source = Run.load(run)
+    dataset = open_dataset(data or source.facts["data"], "val")
+    same_classes(source, dataset)
+    return write_bundle(source, dataset, Path(out), targets=target, size_hw=size, overwrite=overwrite, listen=listen)
+
+
+def evaluate(
+    path: Path | str,
+    *,
+    data: str,
+    split: str = "val",
+    target: str | None = None,
+    precision: Precision = "int8",
+    reference: Path | str | None = None,
+    device: str = "auto",
+    listen: Listener = silent,
+) -> Evaluation:
+    """mIoU of a run's network, or of a bundle's engine for a target, over a labelled split.
+
+    ``reference``, a run, is the network that the bundle was exported from: with it the engine's agreement is measured.
+    """
+    path = Path(path)
+    dataset = open_dataset(data, split)
+
+    def each(done: int) -> None:
+        listen(Event(done, len(dataset), {}, "evaluating"))
+
+    if (path / "run.json").is_file():
+        if target not in (None, "torch"):
+            raise UserError(f"{path} is a run, which torch evaluates: export it to evaluate it with {target}")
+        return evaluate_network(Run.load(path), dataset, device_of(device), listen)
+    if target is None:
+        raise UserError(f"say which engine evaluates {path}: --target openvino or --target onnxruntime")
+    bundle, theirs = Bundle.load(path), None
+    if reference is not None:
+        run, contract = Run.load(reference), bundle.contract
+        network = run.network() if precision == "int8" else run.float_network()
+        pairs = validate.network_labels(
+            network, dataset, size_hw=contract.size_hw, mean=contract.mean, std=contract.std, device=device_of(device)
+        )
+        theirs = (labels for labels, _ in pairs)
+    return evaluate_engine(bundle, dataset, target, precision=precision, reference=theirs, each=each)
+
+
+def evaluate_network(run: Run, dataset: Dataset, device: str = "cpu", listen: Listener = silent) -> Evaluation:
+    same_classes(run, dataset)
+    confusion = validate.confusion_of(
+        run.network(),
+        dataset,
+        size_hw=run.size_hw,
+        mean=run.mean,
+        std=run.std,
+        device=device,
+        each=lambda done: listen(Event(done, len(dataset), {}, "evaluating")),
+    )
+    return Evaluation.of(
+        confusion,
+        classes=run.classes,
+        name=run.path.name,
+        subject="network",
+        target="torch-int8" if run.quantized else "torch-float",
+        precision="int8" if run.quantized else "fp32",
+        frames=len(dataset),
+        data=dataset.spec,
+        split=dataset.split,
+    )
+
+
+# What the verbs share.
+
+
+def _train(
+    verb: str,
+    recipe: Recipe,
+    network: Mapping[str, Any],
+    dataset: Dataset,
+    out: Path,
+    options: Options,
+    listen: Listener,
+    *,
+    parents: Mapping[str, Any],
+    grid: Mapping[str, Any] | None = None,
+    reference: Run | None = None,
+) -> Run:
+    """Run a recipe into a run directory: begun, resumed or refused; finished, scored and closed."""
+    before = read_facts(out)
+    described = describe(recipe)
+    if before is not None:
+        if not options.resume:
+            state = "finished" if before["status"] == "finished" else "unfinished"
+            raise RunError(f"{out} holds a {state} run: add --resume to go on with it, or choose another --out")
+        if before["recipe"] != described:
+            raise RunError(f"{out} was begun otherwise ({_first_difference(before['recipe'], described)}): it cannot be resumed")
+        if before["status"] == "finished":
+            return Run.load(out)
+    facts: dict[str, Any] = {
+        "format": 1,
+        "status": "training",
+        "verb": verb,
+        "network": dict(network),
+        "classes": list(dataset.classes),
+        "colors": [list(c) for c in dataset.colors],
+        "mean": list(segmentation.MEAN),
+        "std": list(segmentation.STD),
+        "size_hw": list(dataset[0].image.shape[:2]),
+        "data": dataset.spec,
+        "quantization": dict(grid) if grid else None,
+        "parents": {k: _identities(v) for k, v in parents.items() if v},
+        "recipe": described,
+        "versions": versions(),
+        "skipped": dataset.skipped,
+    }
+    write_facts(out, facts)
+    if reference is not None:  # what int8 is compared with, wherever the run goes
+        save_weights(reference.network(), out / "float.safetensors")
+    trained = run_recipe(recipe, out, device=options.device, listen=listen)
+    save_weights(trained.student, out / "weights.safetensors")
+    facts |= {"metrics": None, "seconds": round(trained.seconds, 1)}
+    try:
+        held_out = open_dataset(dataset.spec, "val", skip_bad=options.skip_bad)
+    except DataError:
+        held_out = None  # a dataset without a val split trains all the same; its run has no score
+    if held_out is not None and held_out[0].mask is not None:
+        score = evaluate_network(Run(out, facts), held_out, device_of(options.device), listen)
+        facts["metrics"] = {"miou": score.miou, "per_class": score.per_class, "frames": score.frames}
+    finished = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    write_facts(out, {**facts, "status": "finished", "finished": finished})
+    Progress(out).remove()
+    return Run.load(out)
+
+
+def open_training(data: str, options: Options) -> Dataset:
+    dataset = open_dataset(data, "train", skip_bad=options.skip_bad)
+    if not dataset.classes:
+        raise DataError(f"{data} has no labels, and training needs some: use folder:, camvid: or cityscapes:")
+    return dataset
+
+
+def network_spec(name: str, dataset: Dataset, options: Mapping[str, Any] | None) -> dict[str, Any]:
+    spec = {"name": name, "num_classes": len(dataset.classes), **{k: v for k, v in (options or {}).items() if v is not None}}
+    networks.build(**spec)  # a wrong name or option is refused before any work
+    return spec
+
+
+def start(spec: Mapping[str, Any], init: Path | None) -> nn.Module:
+    """A fresh network, or one that starts from a run of the same architecture."""
+    network = networks.build(**spec)
+    if init is not None:
+        run = Run.load(init)
+        if run.quantized:
+            raise RunError(f"{init} is a quantized run: start from the float run it came from")
+        load_weights(network, run.path / "weights.safetensors")
+    return network
+
+
+def teachers(runs: Sequence[Path | str], dataset: Dataset, *, flip: bool, scales: Sequence[float] = (1.0,)) -> nn.Module:
+    """The average of several runs, each looking at images as it was trained to."""
+    if not runs:
+        raise UserError("distillation needs at least one --teacher RUN (or --baseline, to train without)")
+    loaded = [Run.load(run) for run in runs]
+    for run in loaded:
+        same_classes(run, dataset)
+    networks_ = [Renormalised(run.network(), run.mean, run.std) for run in loaded]
+    if len(networks_) == 1 and not flip and tuple(scales) == (1.0,):
+        return networks_[0]
+    return Ensemble(networks_, flip=flip, scales=scales)
+
+
+class Renormalised(nn.Module):
+    """A teacher among students: undoes the students' normalisation of images and applies its own."""
+
+    def __init__(self, network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.network = network
+        self.stride = network.stride
+        ours, theirs = ([torch.tensor(x).view(1, 3, 1, 1) for x in pair] for pair in ((segmentation.MEAN, segmentation.STD), (mean, std)))
+        self.register_buffer("gain", ours[1] / theirs[1])
+        self.register_buffer("shift", (ours[0] - theirs[0]) / theirs[1])
+        self.same = tuple(mean) == segmentation.MEAN and tuple(std) == segmentation.STD
+
+    def forward(self, images: Tensor) -> Outputs:
+        outputs: Outputs = self.network(images if self.same else images * self.gain + self.shift)
+        return outputs
+
+
+def same_classes(run: Run, dataset: Dataset) -> None:
+    if dataset.classes and run.classes != tuple(dataset.classes):
+        raise DataError(
+            f"{run.path} knows the classes {', '.join(run.classes)}; {dataset.spec} has {', '.join(dataset.classes)}: "
+            "both must be the same, in the same order"
+        )
+
+
+def input_scale(mean: Sequence[float], std: Sequence[float]) -> float | None:
+    """The step of one pixel value, where the normalisation puts all of them on an s8 grid with zero-point 0."""
+    centred = all(abs(m * 255 - 128) < 1e-3 for m in mean) and len(set(std)) == 1
+    return 1 / (255 * std[0]) if centred else None
+
+
+def device_of(device: str) -> str:
+    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+
+
+def _identities(value: Any) -> Any:
+    return [Run.load(v).identity() for v in value] if isinstance(value, list) else Run.load(value).identity()
+
+
+def _first_difference(a: Any, b: Any, where: str = "") -> str:
+    if isinstance(a, dict) and isinstance(b, dict):
+        for key in [*a, *(k for k in b if k not in a)]:
+            if a.get(key) != b.get(key):
+                return _first_difference(a.get(key), b.get(key), f"{where}.{key}" if where else key)
+    return f"{where}: {a} then, {b} now"

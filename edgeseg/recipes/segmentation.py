@@ -1,0 +1,119 @@
+"""Recipes for any labelled dataset: a teacher on labels, a student under a teacher, a student under fake quantization.
+
+The teacher's is the configuration usual in the literature for a U-Net: Adam at 1e-3 with weight decay 1e-4, the rate
+stepped down every 10 epochs, batches of 8. The students' is AdamW with polynomial decay, as real-time networks are
+usually trained.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from torch import nn
+
+from edgeseg.augment import Augment
+from edgeseg.batches import Batches
+from edgeseg.compress import qat
+from edgeseg.data import Dataset
+from edgeseg.objectives import Loss, Supervise
+from edgeseg.train import Options, Recipe, adam, adamw, poly, precision_of, step_lr
+
+Losses = Sequence[tuple[float, Loss]]
+
+# A pixel's own value is its quantized value: (p / 255 - 128 / 255) / 0.5 == (p - 128) / 127.5, with s8 zero-point 0.
+MEAN = (128 / 255, 128 / 255, 128 / 255)
+STD = (0.5, 0.5, 0.5)
+EPOCHS = 100
+BATCH = 8
+CALIBRATION_BATCHES = 4
+
+
+def on_labels(network: Callable[[], nn.Module], dataset: Dataset, options: Options, losses: Losses) -> Recipe:
+    """A teacher, or any network, on labels alone."""
+    steps, per_epoch = length(dataset, options)
+    return Recipe(
+        student=network,
+        objective=partial(Supervise, losses=losses),
+        batches=partial(batches, dataset, options),
+        steps=steps,
+        lr=options.lr or 1e-3,
+        optimizer=partial(adam, weight_decay=1e-4),
+        # Halved every 10 epochs; in a training of less than 60, at every sixth of it.
+        schedule=partial(step_lr, every=max(1, min(10 * per_epoch, steps // 6)), gamma=0.5),
+        precision=precision_of(options.precision, options.device),
+        seed=options.seed,
+    )
+
+
+def student(
+    network: Callable[[], nn.Module], dataset: Dataset, options: Options, losses: Losses, teacher: nn.Module | None
+) -> Recipe:
+    """A student, with or without a teacher: the two differ in their losses and nothing else."""
+    steps, _ = length(dataset, options)
+    return Recipe(
+        student=network,
+        objective=partial(Supervise, losses=losses, teacher=teacher),
+        batches=partial(batches, dataset, options),
+        steps=steps,
+        lr=options.lr or 2e-3,
+        optimizer=partial(adamw, weight_decay=1e-2),
+        schedule=partial(poly, power=0.9, warmup=0.02),
+        precision=precision_of(options.precision, options.device),
+        seed=options.seed,
+    )
+
+
+def quantized(
+    network: Callable[[], nn.Module],
+    dataset: Dataset,
+    options: Options,
+    losses: Losses,
+    teacher: nn.Module | None,
+    *,
+    weight_bits: int,
+    input_scale: float | None,
+) -> Recipe:
+    """A trained student under fake quantization, a tenth as long and a tenth as fast; batch norm frozen for the last
+    half. Always in float32: rounding in bf16 would not be the rounding of the engine."""
+    steps, _ = length(dataset, options, epochs=EPOCHS // 10)
+    return Recipe(
+        student=network,
+        objective=partial(Supervise, losses=losses, teacher=teacher),
+        batches=partial(batches, dataset, options),
+        steps=steps,
+        lr=options.lr or 2e-4,
+        optimizer=partial(adamw, weight_decay=1e-2),
+        schedule=partial(poly, power=0.9, warmup=0.02),
+        transform=partial(with_fake_quantization, weight_bits=weight_bits, input_scale=input_scale),
+        freeze_bn=0.5,
+        seed=options.seed,
+    )
+
+
+def with_fake_quantization(
+    student: nn.Module, batches: Batches, *, weight_bits: int, input_scale: float | None
+) -> nn.Module:
+    """Prepare for QAT, and calibrate on the first batches."""
+    graph = qat.prepare(student, weight_bits=weight_bits, input_scale=input_scale)
+    qat.calibrate(graph, (batches.batch(i).images for i in range(CALIBRATION_BATCHES)))
+    return graph
+
+
+def batches(dataset: Dataset, options: Options) -> Batches:
+    augment = Augment(crop_hw=options.crop or whole(dataset), fill=(128, 128, 128))
+    size = options.batch_size or min(BATCH, len(dataset))
+    return Batches(dataset, augment, size, options.seed, MEAN, STD, workers=options.workers)
+
+
+def whole(dataset: Dataset) -> tuple[int, int]:
+    """The default crop: a frame, in multiples of 32, at most 512 x 1024."""
+    h, w = dataset[0].image.shape[:2]
+    return min(512, max(32, h // 32 * 32)), min(1024, max(32, w // 32 * 32))
+
+
+def length(dataset: Dataset, options: Options, *, epochs: int = EPOCHS) -> tuple[int, int]:
+    """Steps in all, and in an epoch."""
+    per_epoch = math.ceil(len(dataset) / (options.batch_size or min(BATCH, len(dataset))))
+    return options.steps or per_epoch * (options.epochs or epochs), per_epoch

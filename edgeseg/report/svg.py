@@ -1,0 +1,59 @@
+"""matplotlib figures as inline SVG: text stays text, colours follow the page, the same data gives the same bytes.
+
+Figures are drawn in stand-in colours, which are then replaced by the CSS variables that the page defines for light and
+dark. Ids get the plot's name before them, so that several plots can stand in one page.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import Any
+
+from edgeseg.errors import BackendMissing
+
+# Stand-ins; no two share a value, and nothing else is drawn in them.
+INK, MUTED, GRID, BAD = "#0a0b01", "#0a0b02", "#0a0b03", "#0a0b04"
+SERIES = ("#0a0c01", "#0a0c02", "#0a0c03", "#0a0c04", "#0a0c05", "#0a0c06")
+VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--grid", BAD: "--missed"}
+VARIABLES |= {color: f"--series-{i}" for i, color in enumerate(SERIES, 1)}
+STYLE = {
+    "axes.edgecolor": GRID, "axes.grid": True, "axes.labelcolor": MUTED, "axes.labelsize": 9, "axes.spines.right": False,
+    "axes.spines.top": False, "axes.axisbelow": True, "font.family": "DejaVu Sans", "font.size": 9, "grid.color": GRID,
+    "grid.linewidth": 0.7, "legend.frameon": False, "svg.fonttype": "none", "text.color": INK, "xtick.color": GRID,
+    "xtick.labelcolor": MUTED, "ytick.color": GRID, "ytick.labelcolor": MUTED,
+}  # fmt: skip
+
+
+def style(name: str) -> Any:
+    """A context in which matplotlib draws as the page wants it. Raises BackendMissing without matplotlib."""
+    try:
+        import matplotlib
+    except ModuleNotFoundError as e:
+        raise BackendMissing("an HTML report needs matplotlib: pip install 'edgeseg[report]'") from e
+    return matplotlib.rc_context({**STYLE, "svg.hashsalt": name})
+
+
+def figure(width: float, height: float) -> Any:
+    """An empty figure, width and height in inches."""
+    from matplotlib.figure import Figure  # without pyplot: no window, no global state
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def inline(figure: Any, name: str) -> str:
+    """The SVG element alone: no prolog, no metadata, no size but its viewBox, nothing that names an address."""
+    buffer = io.StringIO()
+    figure.savefig(
+        buffer, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    )
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text, flags=re.DOTALL)
+    text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", text)
+    text = re.sub(r'<svg [^>]*viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1" role="img">', text, count=1)
+    text = re.sub(r'\bid="', f'id="{name}-', text)
+    text = re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", text)
+    for color, variable in VARIABLES.items():
+        text = text.replace(color, f"var({variable})")
+    return re.sub(r"\n\s*\n+", "\n", text).strip()

@@ -1,0 +1,68 @@
+"""A bundle's engine over a labelled dataset: what the robot would answer, scored. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+
+from edgeseg.bundle import Bundle
+from edgeseg.data import Dataset
+from edgeseg.errors import DataError
+from edgeseg.measure.accuracy import Confusion, Evaluation
+from edgeseg.segmenter import Segmenter
+from edgeseg.target import Precision, Target
+
+
+def evaluate_engine(
+    bundle: Bundle | Path | str,
+    dataset: Dataset,
+    target: Target | str,
+    *,
+    precision: Precision = "int8",
+    reference: Iterable[np.ndarray] | None = None,
+    each: Callable[[int], None] = lambda done: None,
+) -> Evaluation:
+    """mIoU of an engine, from frame to label map, over every frame of a dataset.
+
+    ``reference`` gives the labels (H, W) of the network itself, frame by frame, and with them the agreement. Raises
+    DataError for frames without labels, or labels of other classes.
+    """
+    segmenter = Segmenter.load(bundle, target, precision=precision)
+    contract = segmenter.contract
+    if tuple(dataset.classes) != contract.classes:
+        raise DataError(
+            f"the bundle knows the classes {', '.join(contract.classes)}; {dataset.spec} has "
+            f"{', '.join(dataset.classes) or 'no labels'}: both must be the same, in the same order"
+        )
+    confusion, same, pixels = Confusion(len(contract.classes)), 0, 0
+    theirs = iter(reference) if reference is not None else None
+    for i in range(len(dataset)):
+        sample = dataset[i]
+        if sample.mask is None:
+            raise DataError(f"{dataset.spec} has no labels for {sample.name}: mIoU needs a labelled split")
+        labels = segmenter(in_order(sample.image, contract.color))
+        confusion.add(labels, sample.mask)
+        if theirs is not None:
+            same += int((labels == next(theirs)).sum())
+            pixels += labels.size
+        each(i + 1)
+    return Evaluation.of(
+        confusion,
+        classes=contract.classes,
+        name=segmenter.bundle.path.name,
+        subject="engine",
+        target=segmenter.target.name,
+        precision=segmenter.target.precision,
+        frames=len(dataset),
+        agreement=same / pixels if theirs is not None else None,
+        bundle_digest=segmenter.bundle.digest,
+        data=dataset.spec,
+        split=dataset.split,
+    )
+
+
+def in_order(rgb: np.ndarray, color: str) -> np.ndarray:
+    """An RGB frame (H, W, 3) in the contract's channel order."""
+    return rgb if color == "rgb" else np.ascontiguousarray(rgb[..., ::-1])

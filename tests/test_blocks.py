@@ -1,0 +1,49 @@
+"""The shared convolutions: shapes, channels and the weights they start with."""
+
+import pytest
+import torch
+from torch import nn
+
+from edgeseg.blocks import Residual, conv_bn, initialise, resize_as, scaled
+
+
+@pytest.mark.parametrize(
+    ("channels", "width", "want"), [(32, 1.0, 32), (32, 0.5, 16), (48, 0.5, 24), (48, 0.25, 16), (128, 0.01, 8)]
+)
+def test_channels_are_multiples_of_8(channels, width, want):
+    assert scaled(channels, width) == want
+
+
+@pytest.mark.parametrize(("kernel", "stride", "dilation"), [(1, 1, 1), (1, 2, 1), (3, 1, 1), (3, 2, 1), (3, 1, 4)])
+def test_convolutions_shrink_by_their_stride_rounded_up(kernel, stride, dilation):
+    out = conv_bn(3, 8, kernel, stride, dilation=dilation)(torch.randn(2, 3, 13, 18))
+    assert out.shape == (2, 8, -(-13 // stride), -(-18 // stride))
+
+
+def test_resize_keeps_half_pixel_centres():
+    ramp = torch.tensor([1.0, 3.0])[None, None, None]  # centres of two pixels, 2 apart
+    assert resize_as(ramp, torch.zeros(1, 1, 1, 4)).flatten().tolist() == [1.0, 1.5, 2.5, 3.0]
+
+
+def test_a_residual_block_of_zeros_is_its_shortcut():
+    block = Residual(8, 8).eval()
+    for p in block.body.parameters():
+        nn.init.zeros_(p)
+    x = torch.randn(1, 8, 5, 5)
+    assert torch.equal(block(x), x.relu())
+
+
+@pytest.mark.parametrize(("groups", "variance"), [(1, 2 / (9 * 64)), (64, 2 / 9)])
+def test_weights_start_with_the_variance_of_their_fan_out(groups, variance):
+    torch.manual_seed(0)
+    layer = conv_bn(64, 64, groups=groups)
+    initialise(layer)
+    assert layer[0].weight.var().item() == pytest.approx(variance, rel=0.15)
+
+
+def test_classifiers_start_with_the_variance_of_their_input():
+    torch.manual_seed(0)
+    layer = nn.Conv2d(256, 32, 1)
+    initialise(layer)
+    assert layer.weight.var().item() == pytest.approx(1 / 256, rel=0.1)
+    assert not layer.bias.any()
