@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from edgeseg.contract import Contract as Contract
     from edgeseg.measure import Measurement as Measurement
     from edgeseg.measure import Verdict as Verdict
-    from edgeseg.measure import bench as bench
-    from edgeseg.measure import judge as judge
+    from edgeseg.measure.bench import bench as bench
+    from edgeseg.measure.judge import judge as judge
     from edgeseg.segmenter import Segmenter as Segmenter
     from edgeseg.target import Target as Target
 

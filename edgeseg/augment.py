@@ -67,7 +67,9 @@ class Augment:
         if soft is not None:
             view = _view(soft, rows, cols)
         if mirrored:
-            image, mask, view = (None if a is None else np.ascontiguousarray(a[:, ::-1]) for a in (image, mask, view))
+            image = _mirror(image)
+            mask = None if mask is None else _mirror(mask)
+            view = None if view is None else _mirror(view)
         return image, mask, view
 
 
@@ -111,6 +113,10 @@ def _on_canvas(patch: np.ndarray, rows: _Axis, cols: _Axis, fill: int | tuple[in
     canvas[:] = fill
     canvas[rows.low : rows.high, cols.low : cols.high] = patch
     return canvas
+
+
+def _mirror(array: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(array[:, ::-1])
 
 
 def _view(soft: np.ndarray, rows: _Axis, cols: _Axis) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Training batches as a pure function of (seed, step), and whole frames for validation.
+"""Training batches as a pure function of (seed, step).
 
 Because batch number s depends on nothing but the seed and s, a resumed run sees what the unbroken one would have seen,
 and it does not matter who makes the batch: this thread, a prefetching one, or worker processes.
@@ -9,17 +9,17 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, get_worker_info
+from torch.utils import data as loading
 
 from edgeseg.augment import Augment
-from edgeseg.data import IGNORE, Dataset, Sample
+from edgeseg.data import IGNORE, Dataset
 from edgeseg.errors import DataError
 from edgeseg.outputs import Batch
 
@@ -86,7 +86,7 @@ class Batches:
 
     def _from_thread(self, steps: Iterable[int]) -> Iterator[Batch]:
         # Pillow and numpy let go of the interpreter while they work, so one thread keeps up with training.
-        pool, ahead = ThreadPoolExecutor(1, "batches"), deque()
+        pool, ahead = ThreadPoolExecutor(1, "batches"), deque[Future[Batch]]()
         try:
             for step in steps:
                 ahead.append(pool.submit(self.batch, step))
@@ -99,7 +99,7 @@ class Batches:
 
     def _from_processes(self, steps: Iterable[int]) -> Iterator[Batch]:
         # One item of the loader is a whole batch, and the loader returns items in the order of its sampler.
-        loader = DataLoader(
+        loader: loading.DataLoader[Batch | DataError] = loading.DataLoader(
             _Steps(self), batch_size=None, sampler=steps, num_workers=self.workers, worker_init_fn=_share_cache
         )
         for item in loader:
@@ -108,8 +108,8 @@ class Batches:
             yield item
 
 
-class _Steps:
-    """Batches as a torch Dataset. A DataError travels as a value: raised, it would arrive wrapped in a traceback."""
+class _Steps(loading.Dataset[Batch | DataError]):
+    """Batches for torch's loader. A DataError travels as a value: raised, it would arrive wrapped in a traceback."""
 
     def __init__(self, batches: Batches) -> None:
         self.batches = batches
@@ -123,7 +123,7 @@ class _Steps:
 
 def _share_cache(worker: int) -> None:
     """In a worker process: all of them together hold no more frames than one process would."""
-    info = get_worker_info()
+    info: Any = loading.get_worker_info()
     info.dataset.batches.dataset.cache_bytes //= info.num_workers
 
 
@@ -144,27 +144,3 @@ def normalize(pixels: np.ndarray, mean: Sequence[float], std: Sequence[float]) -
     rows = pixels.reshape(n, h, w * 3) * scale  # (N, H, W * 3)
     rows -= shift
     return torch.from_numpy(rows.reshape(n, h, w, 3)).permute(0, 3, 1, 2)
-
-
-def whole_frames(
-    dataset: Dataset,
-    size_hw: tuple[int, int],
-    mean: Sequence[float],
-    std: Sequence[float],
-    indices: Iterable[int] | None = None,
-) -> Iterator[tuple[Sample, Tensor]]:
-    """Each sample resized to ``size_hw`` (image bilinear, mask nearest), and its image as float32 (1, 3, H, W)."""
-    for index in range(len(dataset)) if indices is None else indices:
-        sample = fit(dataset[index], size_hw)
-        yield sample, normalize(sample.image[None], mean, std)
-
-
-def fit(sample: Sample, size_hw: tuple[int, int]) -> Sample:
-    """The sample at another size; itself where it has that size already."""
-    if sample.image.shape[:2] == tuple(size_hw):
-        return sample
-    size = (size_hw[1], size_hw[0])  # Pillow's order
-    image = np.asarray(Image.fromarray(sample.image).resize(size, Image.Resampling.BILINEAR))
-    if sample.mask is None:
-        return Sample(sample.name, image, None)
-    return Sample(sample.name, image, np.asarray(Image.fromarray(sample.mask).resize(size, Image.Resampling.NEAREST)))

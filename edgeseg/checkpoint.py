@@ -193,8 +193,13 @@ class Progress:
         if (cuda := tensors.pop("rng.cuda", None)) is not None and torch.cuda.is_available():
             torch.cuda.set_rng_state(cuda)
         state: dict[int, dict[str, Any]] = {}
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
         for key, value in (tensors | saved["numbers"]).items():
             index, _, name = key.partition(".")
+            parameter = parameters[int(index)]
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                # Fused optimisers walk through memory: the strides must be the parameter's, channels-last or not.
+                value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
             state.setdefault(int(index), {})[name] = value
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
         return int(saved["step"])

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -23,12 +24,14 @@ from edgeseg.losses import cross_entropy
 from edgeseg.measure.accuracy import Evaluation
 from edgeseg.objectives import Ensemble, Loss
 from edgeseg.outputs import Outputs
+from edgeseg.panels import Panels
 from edgeseg.recipes import segmentation
 from edgeseg.score import evaluate_engine
 from edgeseg.target import Precision
 from edgeseg.train import Event, Listener, Options, Recipe, Trained, describe, silent
 from edgeseg.train import train as run_recipe
 
+ROLES = {"train": "teacher", "distill": "student", "qat": "qat"}  # what a run's pictures are called
 DEFAULT_LOSSES = ("kl=1", "cwd=3")
 
 
@@ -146,23 +149,45 @@ def evaluate(
     target: str | None = None,
     precision: Precision = "int8",
     reference: Path | str | None = None,
+    panels: Path | str | None = None,
     device: str = "auto",
     listen: Listener = silent,
 ) -> Evaluation:
     """mIoU of a run's network, or of a bundle's engine for a target, over a labelled split.
 
     ``reference``, a run, is the network that the bundle was exported from: with it the engine's agreement is measured.
+    ``panels`` is a folder for pictures of a few frames, which a report shows side by side.
     """
     path = Path(path)
     dataset = open_dataset(data, split)
+    is_run = (path / "run.json").is_file()
+    role = ROLES[Run.load(path).facts["verb"]] if is_run else precision
+    pictures = Panels(Path(panels), role, dataset) if panels else None
 
-    def each(done: int) -> None:
-        listen(Event(done, len(dataset), {}, "evaluating"))
+    def each(i: int, labels: np.ndarray) -> None:
+        listen(Event(i + 1, len(dataset), {}, "evaluating"))
+        if pictures:
+            pictures(i, labels)
 
+    found = _evaluate(path, dataset, target, precision, reference, device_of(device), each)
+    if pictures:
+        pictures.close()
+    return found
+
+
+def _evaluate(
+    path: Path,
+    dataset: Dataset,
+    target: str | None,
+    precision: Precision,
+    reference: Path | str | None,
+    device: str,
+    each: Callable[[int, np.ndarray], None],
+) -> Evaluation:
     if (path / "run.json").is_file():
         if target not in (None, "torch"):
             raise UserError(f"{path} is a run, which torch evaluates: export it to evaluate it with {target}")
-        return evaluate_network(Run.load(path), dataset, device_of(device), listen)
+        return evaluate_network(Run.load(path), dataset, device, each)
     if target is None:
         raise UserError(f"say which engine evaluates {path}: --target openvino or --target onnxruntime")
     bundle, theirs = Bundle.load(path), None
@@ -170,13 +195,16 @@ def evaluate(
         run, contract = Run.load(reference), bundle.contract
         network = run.network() if precision == "int8" else run.float_network()
         pairs = validate.network_labels(
-            network, dataset, size_hw=contract.size_hw, mean=contract.mean, std=contract.std, device=device_of(device)
+            network, dataset, size_hw=contract.size_hw, mean=contract.mean, std=contract.std, device=device
         )
         theirs = (labels for labels, _ in pairs)
     return evaluate_engine(bundle, dataset, target, precision=precision, reference=theirs, each=each)
 
 
-def evaluate_network(run: Run, dataset: Dataset, device: str = "cpu", listen: Listener = silent) -> Evaluation:
+def evaluate_network(
+    run: Run, dataset: Dataset, device: str = "cpu", each: Callable[[int, np.ndarray], None] = lambda i, labels: None
+) -> Evaluation:
+    """mIoU of a run's network, in torch."""
     same_classes(run, dataset)
     confusion = validate.confusion_of(
         run.network(),
@@ -185,7 +213,7 @@ def evaluate_network(run: Run, dataset: Dataset, device: str = "cpu", listen: Li
         mean=run.mean,
         std=run.std,
         device=device,
-        each=lambda done: listen(Event(done, len(dataset), {}, "evaluating")),
+        each=each,
     )
     return Evaluation.of(
         confusion,
@@ -247,7 +275,7 @@ def _train(
     write_facts(out, facts)
     if reference is not None:  # what int8 is compared with, wherever the run goes
         save_weights(reference.network(), out / "float.safetensors")
-    trained = run_recipe(recipe, out, device=options.device, listen=listen)
+    trained = run_recipe(recipe, out, device=options.device, workers=options.workers, listen=listen)
     save_weights(trained.student, out / "weights.safetensors")
     facts |= {"metrics": None, "seconds": round(trained.seconds, 1)}
     try:
@@ -255,7 +283,13 @@ def _train(
     except DataError:
         held_out = None  # a dataset without a val split trains all the same; its run has no score
     if held_out is not None and held_out[0].mask is not None:
-        score = evaluate_network(Run(out, facts), held_out, device_of(options.device), listen)
+        count = len(held_out)
+        score = evaluate_network(
+            Run(out, facts),
+            held_out,
+            device_of(options.device),
+            lambda i, labels: listen(Event(i + 1, count, {}, "evaluating")),
+        )
         facts["metrics"] = {"miou": score.miou, "per_class": score.per_class, "frames": score.frames}
     finished = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     write_facts(out, {**facts, "status": "finished", "finished": finished})

@@ -22,12 +22,12 @@ def evaluate_engine(
     *,
     precision: Precision = "int8",
     reference: Iterable[np.ndarray] | None = None,
-    each: Callable[[int], None] = lambda done: None,
+    each: Callable[[int, np.ndarray], None] = lambda i, labels: None,
 ) -> Evaluation:
     """mIoU of an engine, from frame to label map, over every frame of a dataset.
 
-    ``reference`` gives the labels (H, W) of the network itself, frame by frame, and with them the agreement. Raises
-    DataError for frames without labels, or labels of other classes.
+    ``reference`` gives the labels (H, W) of the network itself, frame by frame, and with them the agreement;
+    ``each`` is told every frame's number and labels. Raises DataError for frames without labels, or labels of other classes.
     """
     segmenter = Segmenter.load(bundle, target, precision=precision)
     contract = segmenter.contract
@@ -47,7 +47,7 @@ def evaluate_engine(
         if theirs is not None:
             same += int((labels == next(theirs)).sum())
             pixels += labels.size
-        each(i + 1)
+        each(i, labels)
     return Evaluation.of(
         confusion,
         classes=contract.classes,

@@ -82,7 +82,7 @@ def step_lr(step: int, steps: int, *, every: int, gamma: float) -> float:
 
 
 def adam(parameters: list[nn.Parameter], lr: float, *, weight_decay: float = 1e-4) -> torch.optim.Optimizer:
-    return torch.optim.Adam(parameters, lr=lr, weight_decay=weight_decay)
+    return torch.optim.Adam(parameters, lr=lr, weight_decay=weight_decay, fused=True)
 
 
 def adamw(parameters: list[nn.Parameter], lr: float, *, weight_decay: float = 1e-2) -> torch.optim.Optimizer:
@@ -91,7 +91,7 @@ def adamw(parameters: list[nn.Parameter], lr: float, *, weight_decay: float = 1e
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=lr)
+    return torch.optim.AdamW(groups, lr=lr, fused=True)
 
 
 def unchanged(student: nn.Module, batches: Batches) -> nn.Module:
@@ -151,7 +151,9 @@ class Trained(NamedTuple):
     seconds: float
 
 
-def train(recipe: Recipe, out: Path, *, device: str = "auto", listen: Listener = silent) -> Trained:
+def train(
+    recipe: Recipe, out: Path, *, device: str = "auto", workers: int = 0, listen: Listener = silent
+) -> Trained:
     """Run a recipe, keeping what is needed to resume under ``out/resume`` and carrying on from it where it exists.
 
     Raises EdgesegError where the loss stops being finite. On Ctrl-C or SIGTERM the state is saved first, then
@@ -159,6 +161,7 @@ def train(recipe: Recipe, out: Path, *, device: str = "auto", listen: Listener =
     """
     torch.manual_seed(recipe.seed)
     batches = recipe.batches()
+    batches.workers = workers  # who makes a batch does not change it
     accelerator = Accelerator(mixed_precision="bf16" if recipe.precision == "bf16" else "no", cpu=device == "cpu")
     listen(Event(0, recipe.steps, {}, "preparing"))
     student = recipe.transform(recipe.student(), batches).to(memory_format=torch.channels_last)

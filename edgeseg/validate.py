@@ -51,14 +51,17 @@ def confusion_of(
     mean: Triple,
     std: Triple,
     device: str = "cpu",
-    each: Callable[[int], None] = lambda done: None,
+    each: Callable[[int, np.ndarray], None] = lambda i, labels: None,
 ) -> Confusion:
-    """The confusion of a network over a labelled dataset. Raises DataError where a frame has no labels."""
+    """The confusion of a network over a labelled dataset; ``each`` is told every frame's number and labels.
+
+    Raises DataError where a frame has no labels.
+    """
     confusion = Confusion(len(dataset.classes))
     pairs = network_labels(network, dataset, size_hw=size_hw, mean=mean, std=std, device=device)
     for i, (labels, truth) in enumerate(pairs):
         if truth is None:
             raise DataError(f"{dataset.spec} has no labels for {dataset.names[i]}: mIoU needs a labelled split")
         confusion.add(labels, truth)
-        each(i + 1)
+        each(i, labels)
     return confusion

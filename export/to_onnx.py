@@ -1,6 +1,6 @@
 """A run as ONNX graphs: writes a bundle, builds nothing, and prints the graphs to hand to another toolchain.
 
-    python export/to_onnx.py runs/qat bundle
+Run: python export/to_onnx.py runs/qat bundle
 """
 
 from __future__ import annotations

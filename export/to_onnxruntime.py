@@ -1,6 +1,6 @@
 """A run as ONNX Runtime plans: writes a bundle, builds and verifies its plans, prints the folders of model.onnx.
 
-    python export/to_onnxruntime.py runs/qat bundle
+Run: python export/to_onnxruntime.py runs/qat bundle
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A run as OpenVINO models: writes a bundle, builds and verifies its plans, prints the folders of model.xml.
 
-    python export/to_openvino.py runs/qat bundle
+Run: python export/to_openvino.py runs/qat bundle
 """
 
 from __future__ import annotations

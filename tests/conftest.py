@@ -18,6 +18,8 @@ import pytest
 from edgeseg.bundle import Bundle, seal
 from edgeseg.contract import Contract
 
+pytest_plugins = ["trained"]  # runs and a bundle that were really trained
+
 CLASSES = {"road": (200, 60, 60), "tree": (60, 200, 60), "sky": (60, 60, 200)}
 SIZE_HW, CELL = (32, 64), 8
 PIXEL = 1 / 127.5  # the input's scale: (p / 255 - 128 / 255) / 0.5 == (p - 128) * PIXEL

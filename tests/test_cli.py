@@ -392,6 +392,50 @@ def test_report_writes_a_page(tiny_bundle, tmp_path, capsys):
     assert "62.5" in text
 
 
+def test_run_goes_through_a_chain_once(tiny_bundle, tmp_path, monkeypatch, capfd):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("tomllib")
+    image = pytest.importorskip("PIL.Image")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    image.fromarray(tiny_bundle.golden().frames[0]).save("frame.png")
+    Path("chain.toml").write_text(
+        """
+        [predict]
+        bundle = "bundle"
+        source = "frame.png"
+        target = "onnxruntime"
+        out = "labelled"
+
+        [[bench]]
+        bundle = "bundle"
+        target = "onnxruntime"
+        frames = 5
+        out = "bench.json"
+        """
+    )
+    assert run("run chain.toml --json") == 0
+    out, err = capfd.readouterr()
+    steps = json.loads(out)
+    assert [(s["verb"], s["exit_code"]) for s in steps] == [("predict", 0), ("bench", 4)]
+    assert "INVALID" in err
+    assert Path("labelled/labels/frame.png").is_file()
+    before = Path("bench.json").read_bytes()
+    assert run("run chain.toml") == 0
+    assert "2 steps of chain.toml are done" in capfd.readouterr().out
+    assert Path("bench.json").read_bytes() == before
+
+
+def test_a_step_that_fails_ends_the_chain_with_its_exit_code(tmp_path, capsys):
+    pytest.importorskip("tomllib")
+    chain = tmp_path / "chain.toml"
+    chain.write_text('[report]\nfiles = ["missing.json"]\nout = "r.html"\n')
+    assert run(f"run {chain}") == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert "missing.json" in lines[-2]
+    assert "step 1" in lines[-1]
+
+
 def test_doctor_answers_in_json_and_in_words(capsys):
     assert cli.main(["doctor", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)

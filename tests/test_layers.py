@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
+from edgeseg import backends
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "edgeseg"
@@ -32,9 +32,8 @@ ROBOT = [
 # ---- the torch line: nothing above imports torch ----
 BUILD = [
     {"outputs"},
-    {"data"},
-    {"score"},
-    {"blocks"},
+    {"data", "blocks"},
+    {"score", "panels"},
     {"students", "teachers", "losses", "distill"},
     {"networks", "augment"},
     {"batches", "objectives"},
@@ -43,12 +42,13 @@ BUILD = [
     {"train", "validate"},
     {"graph"},
     {"recipes"},
-    {"pipeline"},
+    {"pipeline", "chain"},
     {"cli"},
     {"__main__"},
 ]
 RANK = {name: i for i, layer in enumerate([*ROBOT, *BUILD]) for name in layer}
 TORCH_LINE = len(ROBOT)
+NO_TORCH = {"data", "score", "panels", "augment", "chain", "cli", "__main__"}  # below the line, and free of it
 
 # Third-party modules, and the files or folders that may import them. Engine libraries have one file each.
 OWNERS = {
@@ -56,114 +56,128 @@ OWNERS = {
     "onnxruntime": ["backends/onnxruntime.py"],
     "openvino": ["backends/openvino.py"],
     "av": ["predict.py"],
-    "PIL": ["predict.py", "data", "augment.py", "batches.py"],
+    "PIL": ["predict.py", "data", "augment.py", "batches.py", "panels.py"],
     "jinja2": ["report"],
     "matplotlib": ["report"],
     "rich": ["report", "cli"],
     "typer": ["cli"],
-    # Below the torch line, wherever they are needed.
-    "torch": ["outputs.py"],
+    # Below the torch line; torch itself anywhere there.
     "accelerate": ["train.py"],
     "safetensors": ["checkpoint.py"],
     "onnx": ["graph", "backends/onnxruntime.py"],  # the latter reads the graph that the library has optimised
     "onnxscript": ["graph"],
 }
-NO_TORCH = {"data", "score", "augment", "cli", "__main__"}  # below the line for their place in the pipeline alone
 # What one would reach for first of what came after Python 3.10.
 NEWER = {"tomllib", "typing.Self", "typing.assert_never", "typing.override", "enum.StrEnum", "datetime.UTC"}
 CATALOGUES = ["backends", "data", "students", "teachers", "distill", "recipes"]
 
-FILES = sorted(p.relative_to(PACKAGE) for p in PACKAGE.rglob("*.py"))
-LAYERED = [f for f in FILES if f != Path("__init__.py")]
-ROBOT_FILES = [f for f in LAYERED if RANK.get(f.parts[0].removesuffix(".py"), TORCH_LINE) < TORCH_LINE]
+FILES = sorted(p.relative_to(PACKAGE) for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
+TEXTS = ("*.py", "*.md", "*.toml", "*.txt", "*.json", "*.html", "*.jinja", "*.sh", "Makefile", "run")
+NOT_OURS = {".git", ".venv", ".hypothesis", "runs", "build", "dist", "results"}
 
 
 def layer(file: Path) -> str:
     return file.parts[0].removesuffix(".py")
 
 
+def on_robot(file: Path) -> bool:
+    return RANK[layer(file)] < TORCH_LINE
+
+
 def imports(file: Path) -> set[str]:
-    """Dotted names of everything a file imports, wherever in it, relative imports resolved."""
+    """Dotted names of every module that a file imports, wherever in it, relative imports resolved."""
     inside = ["edgeseg", *file.parts[:-1]]
     found = set()
     for node in ast.walk(ast.parse((PACKAGE / file).read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            base = [*inside[: len(inside) - node.level + 1]] if node.level else []
-            base += node.module.split(".") if node.module else []
-            submodules = {a.name for a in node.names if (ROOT.joinpath(*base, a.name).with_suffix(".py")).is_file()}
-            submodules |= {a.name for a in node.names if (ROOT.joinpath(*base, a.name) / "__init__.py").is_file()}
-            found |= {".".join([*base, name]) for name in submodules}
-            if submodules != {a.name for a in node.names}:
-                found.add(".".join(base))
+            base = inside[: len(inside) - node.level + 1] if node.level else []
+            base = [*base, *(node.module.split(".") if node.module else [])]
+            found |= {".".join([*base, a.name] if is_module([*base, a.name]) else base) for a in node.names}
     return found
 
 
-def owned(file: Path, owners: list[str]) -> bool:
-    return any(owner == "." or file.as_posix() == owner or Path(owner) in file.parents for owner in owners)
+def is_module(parts: list[str]) -> bool:
+    path = ROOT.joinpath(*parts)
+    return path.with_suffix(".py").is_file() or path.is_dir()
 
 
-@pytest.mark.parametrize("file", LAYERED, ids=str)
-def test_every_file_has_a_layer(file):
-    assert layer(file) in RANK, f"{file} is in no layer: give it its place in ROBOT or BUILD"
+def test_every_file_has_a_layer():
+    assert {layer(f) for f in FILES} <= set(RANK), "give each its place in ROBOT or BUILD"
 
 
-@pytest.mark.parametrize("file", LAYERED, ids=str)
-def test_imports_point_down(file):
-    for name in imports(file):
-        if name.startswith("edgeseg."):
-            other = name.split(".")[1]
-            assert RANK[other] < RANK[layer(file)] or other == layer(file), f"{file} imports {name}, which is above it"
-
-
-@pytest.mark.parametrize("folder", CATALOGUES)
-def test_leaves_of_a_catalogue_never_import_each_other(folder):
-    leaves = sorted(p.name.removesuffix(".py") for p in (PACKAGE / folder).iterdir() if p.stem[:2] != "__")
-    for file in (f for f in LAYERED if f.parts[0] == folder and len(f.parts) > 1):
-        leaf = file.parts[1].removesuffix(".py")
+def test_imports_point_down():
+    faults = []
+    for file in FILES:
         for name in imports(file):
-            parts = name.split(".")
-            if leaf in leaves and parts[:2] == ["edgeseg", folder] and len(parts) > 2 and parts[2] in leaves:
-                assert parts[2] == leaf, f"{file} imports {name}: move what they share out of the catalogue"
+            package, _, rest = name.partition(".")
+            other = rest.partition(".")[0] or "__init__"
+            if package != "edgeseg" or other in {"__init__", layer(file)}:
+                continue
+            if RANK[other] >= RANK[layer(file)]:
+                faults.append(f"{file} imports {name}, which is not below it")
+    assert not faults, "\n".join(faults)
 
 
-@pytest.mark.parametrize("file", FILES, ids=str)
-def test_every_library_is_imported_where_it_belongs(file):
-    for name in imports(file):
-        library = name.split(".")[0]
-        if library in sys.stdlib_module_names or library == "edgeseg":
-            continue
-        assert library in OWNERS, f"{file} imports {library}, which no layer may: add it to OWNERS with its place"
-        if library == "torch":
-            below = RANK.get(layer(file), 0) >= TORCH_LINE and layer(file) not in NO_TORCH
-            assert below, f"{file} imports torch, and must work without"
-        else:
-            assert owned(file, OWNERS[library]), f"{file} imports {library}; only {OWNERS[library]} may"
+def test_leaves_of_a_catalogue_never_import_each_other():
+    faults = []
+    for file in FILES:
+        if file.parts[0] in CATALOGUES and file.name != "__init__.py":
+            folder, leaf = file.parts[0], file.parts[1].removesuffix(".py")
+            for name in imports(file):
+                parts = name.split(".")
+                if parts[:2] == ["edgeseg", folder] and len(parts) > 2 and parts[2] != leaf:
+                    faults.append(f"{file} imports {name}: move what they share out of the catalogue")
+    assert not faults, "\n".join(faults)
 
 
-@pytest.mark.parametrize("file", [*ROBOT_FILES, *(f for f in LAYERED if layer(f) in {"cli", "__main__"})], ids=str)
-def test_the_robot_side_is_python_3_10(file):
-    tree = ast.parse((PACKAGE / file).read_text(), feature_version=(3, 10))
-    used = {a.name for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names}
-    used |= {f"{n.module}.{a.name}" for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) for a in n.names}
-    assert not used & NEWER, f"{file} uses {used & NEWER}, which Python 3.10 does not have"
+def test_every_library_is_imported_where_it_belongs():
+    faults = []
+    for file in [*FILES, Path("__init__.py")]:
+        for name in imports(file):
+            library = name.partition(".")[0]
+            if library in sys.stdlib_module_names or library == "edgeseg":
+                continue
+            if library == "torch":
+                welcome = layer(file) in RANK and not on_robot(file) and layer(file) not in NO_TORCH
+            else:
+                owners = map(Path, OWNERS.get(library, []))
+                welcome = any(owner == file or owner in file.parents for owner in owners)
+            if not welcome:
+                faults.append(f"{file} imports {library}; its place is {OWNERS.get(library, 'nowhere yet')}")
+    assert not faults, "\n".join(faults)
 
 
-@pytest.mark.parametrize("file", FILES, ids=str)
-def test_every_file_says_what_it_is(file):
-    assert ast.get_docstring(ast.parse((PACKAGE / file).read_text())), f"{file} has no module docstring"
+def test_each_engine_library_has_one_file():
+    for backend in backends.names():
+        owners = [o for library, o in OWNERS.items() if library == backend]
+        assert owners in ([], [[f"backends/{backend}.py"]])
+
+
+def test_the_robot_side_is_python_3_10():
+    faults = []
+    for file in [f for f in FILES if on_robot(f) or layer(f) in {"cli", "__main__"}]:
+        tree = ast.parse((PACKAGE / file).read_text(), str(file), feature_version=(3, 10))
+        used = {a.name for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names}
+        used |= {f"{n.module}.{a.name}" for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) for a in n.names}
+        faults += [f"{file} uses {name}, which Python 3.10 does not have" for name in used & NEWER]
+    assert not faults, "\n".join(faults)
+
+
+def test_every_file_says_what_it_is():
+    silent = [str(f) for f in FILES if not ast.get_docstring(ast.parse((PACKAGE / f).read_text()))]
+    assert not silent
 
 
 def test_nothing_imports_what_is_not_installed():
-    for file in FILES:
-        outside = {n for n in imports(file) if n.split(".")[0] in {"export", "benchmarks", "tests"}}
-        assert not outside, f"{file} imports {outside}"
+    outside = {"export", "benchmarks", "tests"}
+    assert not [str(f) for f in FILES if outside & {name.partition(".")[0] for name in imports(f)}]
 
 
 def test_the_robot_side_runs_with_torch_blocked():
     blocked = ["torch", "torchvision", "accelerate", "safetensors", "onnxscript", "PIL", "jinja2", "matplotlib", "av"]
-    names = [".".join(["edgeseg", *f.with_suffix("").parts]).removesuffix(".__init__") for f in ROBOT_FILES]
+    names = [".".join(["edgeseg", *f.with_suffix("").parts]).removesuffix(".__init__") for f in FILES if on_robot(f)]
     code = f"""
 import importlib, sys
 for name in {blocked}:
@@ -171,13 +185,13 @@ for name in {blocked}:
 from edgeseg import backends
 for name in {names}:
     library = name.removeprefix("edgeseg.backends.")
-    if name.startswith("edgeseg.backends."):
-        try:
-            backends.get(library)
-        except backends.BackendMissing as e:
-            print(f"{{library}} is not installed here: {{e}}")
-    else:
+    if library == name:
         importlib.import_module(name)
+        continue
+    try:
+        backends.get(library)
+    except backends.BackendMissing as e:
+        print(f"{{library}} is not installed here: {{e}}")
 import edgeseg
 for name in edgeseg.__all__:
     getattr(edgeseg, name)
@@ -192,29 +206,18 @@ assert main(["train", "--model", "unet", "--data", "synthetic:street", "--out", 
     assert "pip install 'edgeseg[train]'" in done.stderr
 
 
-TEXTS = sorted(
-    p
-    for pattern in ("*.md", "*.toml", "*.txt", "Makefile", ".ci/run", "*.py", "*.json", "*.yml")
-    for p in ROOT.rglob(pattern)
-    if not {".git", ".venv", "runs", "build", "dist"}.intersection(p.relative_to(ROOT).parts)
-)
-
-
 def test_requirements_are_ranges_and_pins_live_in_constraints():
-    pyproject = (ROOT / "pyproject.toml").read_text()
-    assert not re.findall(r"[\w\]]==\d", pyproject)
+    assert not re.findall(r"[\w\]]==\d", (ROOT / "pyproject.toml").read_text())
     pins = [x for x in (ROOT / "constraints.txt").read_text().splitlines() if x and not x.startswith("#")]
-    assert pins
-    for line in pins:
-        assert re.fullmatch(r"[a-z0-9-]+==[\w.]+(; python_version >= \"3\.11\")?", line), line
+    assert len(pins) > 10
+    odd = [x for x in pins if not re.fullmatch(r"[a-z0-9-]+==[\w.]+(; python_version >= \"3\.11\")?", x)]
+    assert not odd
 
 
-@pytest.mark.parametrize("file", TEXTS, ids=lambda p: str(p.relative_to(ROOT)))
-def test_no_file_names_a_package_registry(file):
-    hosts = [
-        ".".join(x)
-        for x in (("pypi", "org"), ("pythonhosted", "org"), ("download", "pytorch", "org"), ("ngc", "nvidia", "com"))
-    ]
-    text = file.read_text(errors="replace")
-    assert not [h for h in hosts if h in text], "which registry pip asks is the user's setting"
-    assert not re.search(r"--(extra-)?index" + r"-url|--find" + "-links", text)
+def test_no_file_names_a_package_registry():
+    """Which registry pip asks is the user's own setting."""
+    parts = (("pypi", "org"), ("pythonhosted", "org"), ("download", "pytorch", "org"), ("pypi", "nvidia", "com"))
+    forbidden = [".".join(p) for p in parts] + ["--" + "index-url", "--" + "extra-index-url", "--" + "find-links"]
+    texts = [p for pattern in TEXTS for p in ROOT.rglob(pattern) if not NOT_OURS & {*p.relative_to(ROOT).parts}]
+    assert len(texts) > len(FILES)
+    assert not [(str(p.relative_to(ROOT)), f) for p in texts for f in forbidden if f in p.read_text(errors="replace")]

@@ -86,7 +86,9 @@ def test_the_wheel_holds_the_package_and_what_goes_with_it(wheel, tmp_path):
     import zipfile
 
     names = set(zipfile.ZipFile(wheel).namelist())
-    package = {p.relative_to(ROOT).as_posix() for p in (ROOT / "edgeseg").rglob("*") if p.is_file() and p.suffix != ".pyc"}
+    package = {
+        p.relative_to(ROOT).as_posix() for p in (ROOT / "edgeseg").rglob("*") if p.is_file() and p.suffix != ".pyc"
+    }
     assert package <= names
     assert any(n.endswith("licenses/LICENSE") for n in names)
     assert not [n for n in names if n.startswith(("tests/", "export/", "benchmarks/"))]

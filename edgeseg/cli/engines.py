@@ -58,6 +58,12 @@ def evaluate(
         str | None, typer.Option(metavar="NAME", help="The engine of a bundle, such as openvino.")
     ] = None,
     precision: flags.EnginePrecision = "int8",
+    reference: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="What the bundle was exported from, to measure agreement with.")
+    ] = None,
+    panels: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Add pictures of a few frames here, for report.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Keep the result, for report.")] = None,
     seed: flags.NoSeed = 0,
     device: flags.Device = "auto",
@@ -68,12 +74,21 @@ def evaluate(
 
     with screen.working("eval") as watch:
         found = pipeline.evaluate(
-            path, data=data, split=split, target=target, precision=precision, device=device, listen=watch
+            path,
+            data=data,
+            split=split,
+            target=target,
+            precision=precision,
+            reference=reference,
+            panels=panels,
+            device=device,
+            listen=watch,
         )
     if out:
         found.write(out)
     following = f"edgeseg report {out} --out report.html" if out else "keep the result with --out FILE.json"
-    closing = f"mIoU {found.miou:.1%} over {found.frames} frames of {data} {split}, {found.target}. Next: {following}"
+    agreement = "" if found.agreement is None else f", {found.agreement:.2%} of the pixels as the network"
+    closing = f"mIoU {found.miou:.1%} over {found.frames} frames on {found.target}{agreement}. Next: {following}"
     screen.answer(json_.loads(found.to_json()), as_json=json, closing=closing, table=tables.iou(found))
 
 

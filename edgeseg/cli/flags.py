@@ -33,6 +33,10 @@ NoSeed = Annotated[int, typer.Option(help="Accepted; nothing here is random.", r
 NoDevice = Annotated[
     Literal["auto", "cpu", "cuda"], typer.Option(help="Accepted; no network runs here.", rich_help_panel=ANYWHERE)
 ]
+ChainSeed = Annotated[int, typer.Option(help="Accepted; each table says its own.", rich_help_panel=ANYWHERE)]
+ChainDevice = Annotated[
+    Literal["auto", "cpu", "cuda"], typer.Option(help="Accepted; each table says its own.", rich_help_panel=ANYWHERE)
+]
 EngineDevice = Annotated[
     Literal["auto", "cpu", "cuda"],
     typer.Option(help="The target decides; cpu or cuda insist on it.", rich_help_panel=ANYWHERE),

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json as json_
+import subprocess
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -21,27 +25,50 @@ def report(
     device: flags.NoDevice = "auto",
     json: flags.Json = False,
 ) -> None:
-    """Write one self-contained page from measurements and evaluations."""
-    from edgeseg.report import report as write
+    """Write one self-contained page from measurements and evaluations, and show its table."""
+    from edgeseg import report as reports
+    from edgeseg.report.documents import read
 
     with screen.working("report"):
-        write(files, out=out, title=title)
-    screen.answer({"report": str(out), "files": [str(f) for f in files]}, as_json=json, closing=f"Next: open {out}")
+        found = read(files)
+        reports.report(files, out=out, title=title)
+        rows = reports.rows(found.measurements, found.evaluations)
+    document = {"report": str(out), "rows": [dataclasses.asdict(row) for row in rows]}
+    screen.answer(document, as_json=json, closing=f"Next: open {out}", table=reports.render(rows))
 
 
 def run(
     *,
-    chain: Annotated[Path, typer.Argument(metavar="CHAIN.toml", help="One table per verb, its keys the flags.")],
-    seed: flags.NoSeed = 0,
-    device: flags.NoDevice = "auto",
+    chain: Annotated[
+        Path, typer.Argument(metavar="CHAIN.toml", help="One table per verb, its keys the flags; or the name demo.")
+    ],
+    seed: flags.ChainSeed = 0,
+    device: flags.ChainDevice = "auto",
     json: flags.Json = False,
 ) -> None:
     """Run a whole chain, or go on with it where it stopped."""
-    from edgeseg import pipeline
+    from edgeseg.chain import run_chain
 
-    with screen.working("run") as watch:
-        steps = pipeline.run_chain(chain, listen=watch)
-    screen.answer(steps, as_json=json, closing="")
+    with contextlib.redirect_stdout(sys.stderr) if json else contextlib.nullcontext():
+        steps = run_chain(_shipped(chain), execute=_execute, announce=screen.say)
+    screen.answer(steps, as_json=json, closing=f"{len(steps)} steps of {chain} are done")
+
+
+def _shipped(chain: Path) -> Path:
+    """The file itself, or the chain of that name that comes with edgeseg."""
+    inside = Path(__file__).parent.parent / "recipes" / f"{chain}.toml"
+    return inside if not chain.exists() and inside.is_file() else chain
+
+
+def _execute(arguments: list[str]) -> int:
+    """Run one step. A bench gets a process of its own: memory and threads that training left behind would count."""
+    from edgeseg.cli import main
+
+    if arguments[0] != "bench":
+        return main(arguments)
+    sys.stdout.flush()
+    stdout = 2 if sys.stdout is sys.stderr else None  # a redirected stdout is known to this process alone
+    return subprocess.run([sys.executable, "-m", "edgeseg", *arguments], stdout=stdout, check=False).returncode
 
 
 def doctor(*, seed: flags.NoSeed = 0, device: flags.MachineDevice = "auto", json: flags.Json = False) -> None:

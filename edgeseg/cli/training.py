@@ -54,6 +54,10 @@ def distill(
         bool, typer.Option("--baseline", help="The identical recipe without the teacher: what a gain is measured from.")
     ] = False,
     flip: flags.Flip = False,
+    scale: Annotated[
+        list[float] | None,
+        typer.Option(min=0.1, help="Repeatable: the teacher also looks at the frame resized by this."),
+    ] = None,
     width: flags.Width = None,
     network: flags.Network = None,
     init: flags.Init = None,
@@ -74,6 +78,7 @@ def distill(
             labels=labels,
             baseline=baseline,
             flip=flip,
+            scales=scale or [1.0],
             network=flags.network_options(width, network),
             init=init,
             options=options,

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from edgeseg import catalogue
 from edgeseg.errors import DataError
@@ -27,6 +27,7 @@ CACHE_BYTES = 1 << 30
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".tif", ".tiff", ".webp"})
 IMAGE_MODES = frozenset({"RGB", "RGBA", "L", "LA", "P", "PA", "1", "CMYK", "YCbCr", "RGBX"})  # 8 bits per channel
 MASK_MODES = frozenset({"L", "P", "1", "I;16", "I;16B", "I"})
+REMEDY = "replace it, or leave it out with --skip-bad"
 
 Color = tuple[int, int, int]
 A = TypeVar("A")
@@ -96,7 +97,8 @@ def open_dataset(spec: str, split: str, *, skip_bad: bool = False) -> Dataset:
     kind, _, where = spec.partition(":")
     if not where:
         raise DataError(f"expected a dataset as KIND:PATH, got {spec!r}: KIND is one of {', '.join(names())}")
-    return catalogue.pick(_formats(), kind, "dataset format", DataError)(where, split, skip_bad=skip_bad)
+    opener: Callable[..., Dataset] = catalogue.pick(_formats(), kind, "dataset format", DataError)
+    return opener(where, split, skip_bad=skip_bad)
 
 
 def _formats() -> dict[str, Callable[..., Any]]:
@@ -177,7 +179,7 @@ class _Reader:
         table = np.full(256, -1, np.int16)
         table[IGNORE] = IGNORE
         table[list(self.ids)] = list(self.ids.values())
-        labels = table[raw]
+        labels: np.ndarray = table[raw]
         if labels.min() < 0:
             unknown = np.unique(raw[labels < 0]).tolist()
             known = sorted({*self.ids, IGNORE})
@@ -194,11 +196,13 @@ def open_image(path: Path, modes: frozenset[str]) -> Image.Image:
         image = Image.open(path)
     except FileNotFoundError:
         raise DataError(f"{path} is missing: restore it, or leave the frame out of the split") from None
+    except UnidentifiedImageError:
+        raise DataError(f"{path} is not an image in any known format: {REMEDY}") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as e:
-        raise DataError(f"{path} cannot be read as an image ({e}): replace it, or leave it out with --skip-bad") from e
+        raise DataError(f"{path} cannot be read ({e}): {REMEDY}") from e
     if image.mode not in modes:
         image.close()
-        want = "class ids as a grey or palette PNG" if modes is MASK_MODES else "8 bits per channel"
+        want = "class ids, not colours, as a grey or palette PNG" if modes is MASK_MODES else "8 bits per channel"
         raise DataError(f"{path} has pixels of kind {image.mode!r}, expected {want}: convert it")
     return image
 
@@ -209,14 +213,14 @@ def read_ids(path: Path) -> np.ndarray:
         raw = np.asarray(_load(image, path))
     if raw.dtype.itemsize > 1 and raw.size and not 0 <= raw.min() <= raw.max() <= 255:
         raise DataError(f"{path} holds ids from {raw.min()} to {raw.max()}, expected 0 to 255: renumber its classes")
-    return raw.astype(np.uint8)
+    return np.asarray(raw, np.uint8)
 
 
 def _load(image: Image.Image, path: Path) -> Image.Image:
     try:
         image.load()
     except (OSError, SyntaxError, ValueError, EOFError) as e:
-        raise DataError(f"{path} is damaged ({e}): replace it, or leave it out with --skip-bad") from e
+        raise DataError(f"{path} is damaged ({e}): {REMEDY}") from e
     return image
 
 
@@ -245,8 +249,9 @@ def list_images(folder: Path) -> list[Path]:
 
 def palette(count: int) -> tuple[Color, ...]:
     """Colours for classes that come without: hues a golden angle apart, so that neighbours in number differ."""
-    hues = ((i * 0.61803398875) % 1 for i in range(count))
-    return tuple(
-        tuple(round(255 * v) for v in colorsys.hsv_to_rgb(hue, 0.85 if i % 2 else 0.6, 0.9 if i % 3 else 0.65))
-        for i, hue in enumerate(hues)
-    )
+    colors = []
+    for i in range(count):
+        rgb = colorsys.hsv_to_rgb(i * 0.61803398875 % 1, 0.85 if i % 2 else 0.6, 0.9 if i % 3 else 0.65)
+        red, green, blue = (round(255 * v) for v in rgb)
+        colors.append((red, green, blue))
+    return tuple(colors)

@@ -4,7 +4,7 @@
 
     names = ["road", "sidewalk", "car"]
     colors = [[128, 64, 128], [244, 35, 232], [0, 0, 142]]  # RGB for overlays; made up where left out
-    ignore = [0, 255]  # numbers in the masks that stand for "unknown"; 255 where left out
+    ignore = [0, 1]  # numbers in the masks that mean "unknown", as 255 does unless it is a class
     [ids]  # number in the masks = name; where left out, the position in names, from 0
     7 = "road"
     8 = "sidewalk"
@@ -14,7 +14,6 @@
 from __future__ import annotations
 
 import hashlib
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,7 +104,7 @@ def _listed(listing: Path, found: Mapping[str, Frame]) -> list[str]:
 
 def _held_out(names: list[str]) -> set[str]:
     """A fifth of the names, whichever others there are: adding frames later moves none from one split to the other."""
-    order = {name: int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) / 2**64 for name in names}
+    order = {name: int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64 for name in names}
     val = {name for name, place in order.items() if place < VAL_SHARE}
     if len(names) > 1 and len(val) in (0, len(names)):  # too few for chance to fill both
         val = {min(order, key=order.__getitem__)}
@@ -120,6 +119,8 @@ class _Classes:
 
 
 def _read_classes(path: Path) -> _Classes:
+    import tomllib  # new in Python 3.11, and the other formats do without
+
     try:
         raw: dict[str, Any] = tomllib.loads(path.read_text())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
@@ -131,14 +132,22 @@ def _read_classes(path: Path) -> _Classes:
         raise DataError(f'{path} needs names = ["road", "car"], a list of texts, got {names!r}')
     if len(set(names)) < len(names) or len(names) > IGNORE:
         raise DataError(f"{path}: expected at most {IGNORE} names, each once, got {len(names)}: {names}")
-    ignored = raw.get("ignore", [IGNORE])
-    ids = dict.fromkeys(map(_byte(path, "ignore"), ignored if isinstance(ignored, list) else [ignored]), IGNORE)
-    return _Classes(tuple(names), _colors(path, raw.get("colors"), len(names)), _mapping(path, raw, names) | ids)
+    ids = _mapping(path, raw, names)
+    ignored = raw.get("ignore", [])
+    for number in map(_byte(path, "ignore"), ignored if isinstance(ignored, list) else [ignored]):
+        if ids.setdefault(number, IGNORE) != IGNORE:
+            raise DataError(
+                f"{path} ignores {number}, which is also the number of {names[ids[number]]!r}: take one of the two "
+                "away, or say with [ids] which numbers the classes have"
+            )
+    return _Classes(tuple(names), _colors(path, raw.get("colors"), len(names)), ids)
 
 
 def _mapping(path: Path, raw: dict[str, Any], names: list[str]) -> dict[int, int]:
     if "ids" not in raw:
         return {i: i for i in range(len(names))}
+    if not isinstance(raw["ids"], dict):
+        raise DataError(f'{path}: ids must be a table, [ids] and below it 7 = "road", got {raw["ids"]!r}')
     ids = {}
     for number, name in raw["ids"].items():
         if name not in names:
@@ -192,7 +201,7 @@ def _infer_classes(root: Path, frames: list[Frame], skip_bad: bool) -> _Classes:
         raise DataError(
             f"{root / 'masks'} hold the numbers {found} alone, beside {IGNORE} for unknown, and a network needs two "
             f'classes: where {IGNORE} is one of yours, write {root / "classes.toml"} with names = ["background", '
-            f'"object"], ignore = [] and [ids] 0 = "background", {IGNORE} = "object"'
+            f'"object"] and [ids] 0 = "background", {IGNORE} = "object"'
         )
     names = tuple(f"class-{number}" for number in found)
     return _Classes(names, palette(len(names)), {number: i for i, number in enumerate(found)})

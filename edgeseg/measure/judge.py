@@ -65,12 +65,12 @@ def _invalid(m: Measurement, target: Target) -> list[str]:
         worst = min(range(len(m.golden.agreements)), key=m.golden.agreements.__getitem__)
         reasons.append(
             f"wrong answers: the engine labels {m.golden.agreement:.2%} of the golden pixels as its network does "
-            f"(at least {target.min_agreement:.2%}; worst frame {worst}: {m.golden.agreements[worst]:.2%}), "
+            f"(at least {target.min_agreement:.2%}; worst: frame {worst + 1} with {m.golden.agreements[worst]:.2%}), "
             "so its speed means nothing"
         )
     if len(m.samples) < target.min_samples:
         reasons.append(
-            f"{len(m.samples)} frames cannot show p{target.percentile:g} at 95 % confidence: "
+            f"{len(m.samples)} frames cannot show p{target.percentile:g} at 95% confidence: "
             f"time at least {target.min_samples}"
         )
     return reasons + conditions.spoiled(m.facts, m.readings)
@@ -81,12 +81,13 @@ def _doubts(m: Measurement, target: Target) -> list[str]:
     notes = []
     q, deadline = f"p{target.percentile:g}", f"{target.deadline_ms:.2f} ms"
     if late := m.samples.late(target.deadline_ms):
-        notes.append(f"{late} of {len(m.samples)} frames were late; the slowest took {m.samples.max_ms():.2f} ms")
+        were = "was" if late == 1 else "were"
+        notes.append(f"{late} of {len(m.samples)} frames {were} late; the slowest took {m.samples.max_ms():.2f} ms")
     low, high = m.samples.interval_ms(target.percentile)
     if low <= target.deadline_ms < high:
         above = f"{high:.2f} ms" if high < float("inf") else "any higher value"
         notes.append(
-            f"close call: the true {q} lies between {low:.2f} ms and {above} (each bound at 95 %), on both sides of "
+            f"close call: the true {q} lies between {low:.2f} ms and {above} (each bound at 95%), on both sides of "
             f"{deadline}; more frames would narrow it"
         )
     return notes

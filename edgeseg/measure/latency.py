@@ -47,9 +47,9 @@ class Samples:
         return stats.percentile(self.stage_ns(stage), q) / 1e6
 
     def interval_ms(self, q: float, stage: Stage = "total") -> stats.Interval:
-        """Bounds of that percentile, each at 95 % confidence; infinite where there are too few samples."""
+        """Bounds of that percentile, each at 95 % confidence; zero and infinite where there are too few samples."""
         low, high = stats.percentile_interval(self.stage_ns(stage), q)
-        return stats.Interval(low / 1e6, high / 1e6)
+        return stats.Interval(max(low, 0.0) / 1e6, high / 1e6)
 
     def max_ms(self, stage: Stage = "total") -> float:
         return max(self.stage_ns(stage)) / 1e6

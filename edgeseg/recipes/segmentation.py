@@ -36,7 +36,7 @@ def on_labels(network: Callable[[], nn.Module], dataset: Dataset, options: Optio
     return Recipe(
         student=network,
         objective=partial(Supervise, losses=losses),
-        batches=partial(batches, dataset, options),
+        batches=views(dataset, options),
         steps=steps,
         lr=options.lr or 1e-3,
         optimizer=partial(adam, weight_decay=1e-4),
@@ -55,7 +55,7 @@ def student(
     return Recipe(
         student=network,
         objective=partial(Supervise, losses=losses, teacher=teacher),
-        batches=partial(batches, dataset, options),
+        batches=views(dataset, options),
         steps=steps,
         lr=options.lr or 2e-3,
         optimizer=partial(adamw, weight_decay=1e-2),
@@ -81,7 +81,7 @@ def quantized(
     return Recipe(
         student=network,
         objective=partial(Supervise, losses=losses, teacher=teacher),
-        batches=partial(batches, dataset, options),
+        batches=views(dataset, options),
         steps=steps,
         lr=options.lr or 2e-4,
         optimizer=partial(adamw, weight_decay=1e-2),
@@ -101,10 +101,14 @@ def with_fake_quantization(
     return graph
 
 
-def batches(dataset: Dataset, options: Options) -> Batches:
-    augment = Augment(crop_hw=options.crop or whole(dataset), fill=(128, 128, 128))
+def batches(dataset: Dataset, *, crop_hw: tuple[int, int], batch_size: int, seed: int) -> Batches:
+    return Batches(dataset, Augment(crop_hw=crop_hw, fill=(128, 128, 128)), batch_size, seed, MEAN, STD)
+
+
+def views(dataset: Dataset, options: Options) -> Callable[[], Batches]:
+    """The batches that the options ask for; by default whole frames, 8 at a time."""
     size = options.batch_size or min(BATCH, len(dataset))
-    return Batches(dataset, augment, size, options.seed, MEAN, STD, workers=options.workers)
+    return partial(batches, dataset, crop_hw=options.crop or whole(dataset), batch_size=size, seed=options.seed)
 
 
 def whole(dataset: Dataset) -> tuple[int, int]:

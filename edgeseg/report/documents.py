@@ -7,7 +7,6 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from edgeseg.errors import UserError
 from edgeseg.measure import document
@@ -86,11 +85,19 @@ def _png(path: Path) -> bytes:
     return content
 
 
-def rows_of(panels: Sequence[Panel]) -> tuple[list[str], list[tuple[str, list[Panel | None]]]]:
+def grid(panels: Sequence[Panel]) -> tuple[list[str], list[tuple[str, list[Panel | None]]]]:
     """Panels as a grid: the roles that occur, from the frame to the engine, and for each frame its panel per role."""
     known = ["frame", "truth", "teacher", "student", "int8"]
-    seen: dict[str, Any] = dict.fromkeys(p.role for p in panels)
+    seen = dict.fromkeys(p.role for p in panels)
     roles = [r for r in known if r in seen] + [r for r in seen if r not in known]
     at = {(p.frame, p.role): p for p in panels}
     frames = dict.fromkeys(p.frame for p in panels)
     return roles, [(frame, [at.get((frame, role)) for role in roles]) for frame in frames]
+
+
+def comparable(evaluations: Sequence[Evaluation]) -> list[list[Evaluation]]:
+    """Evaluations on the same frames with the same classes, together."""
+    groups: dict[object, list[Evaluation]] = {}
+    for e in evaluations:
+        groups.setdefault((e.data, e.split, tuple(e.per_class)), []).append(e)
+    return list(groups.values())

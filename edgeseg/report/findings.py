@@ -13,10 +13,13 @@ from edgeseg.report.units import percent, plural, points
 
 # From best to worst: how one target, and how several, stand to a frame rate.
 VERBS: dict[Status, tuple[str, str]] = {
-    "MET": ("keeps", "keep"),
-    "MISSED": ("misses", "miss"),
-    "INVALID": ("has no valid measurement for", "have no valid measurement for"),
+    "MET": ("keeps {pace}", "keep {pace}"),
+    "MISSED": ("misses {pace}", "miss {pace}"),
+    "INVALID": ("has no valid measurement", "have no valid measurement"),
 }
+
+# How much mIoU int8 may lose against float on a whole split before its speed is no win.
+MAX_INT8_DROP = 0.005
 
 
 @dataclass(frozen=True)
@@ -56,10 +59,10 @@ def headline(found: Sequence[Finding]) -> tuple[Status | None, str]:
     if not found:
         return None, "Nothing was timed: there is no verdict, only accuracy."
     rates = sorted({f.measurement.target.fps for f in found})
-    pace = f"{rates[0]:g} frames per second" if len(rates) == 1 else "the frame rate asked of it"
+    pace = f"{rates[0]:g} frames per second" if len(rates) == 1 else "the frame rates asked"
     by = {status: [f.name for f in found if f.verdict.status == status] for status in VERBS}
-    said = [f"{_list(names)} {VERBS[status][len(names) > 1]} {pace}" for status, names in by.items() if names]
-    text = "; ".join(said) + "."
+    said = [f"{_list(names)} {VERBS[status][len(names) > 1]}" for status, names in by.items() if names]
+    text = said[0].format(pace=pace) + "".join(f"; {s.format(pace='them')}" for s in said[1:]) + "."
     if lossy := [f.name for f in found if f.accuracy.kept is False]:
         text += f" But {_list(lossy)} {'lose' if len(lossy) > 1 else 'loses'} more accuracy than allowed."
     return [status for status, names in by.items() if names][-1], text
@@ -90,9 +93,11 @@ def _price_of_int8(m: Measurement, evaluations: Sequence[Evaluation]) -> list[st
     ours, theirs = evaluation_of(m, "int8", evaluations), evaluation_of(m, "fp32", evaluations)
     if m.target.precision != "int8" or not ours or not theirs or (ours.data, ours.split) != (theirs.data, theirs.split):
         return []
+    difference = ours.miou - theirs.miou
+    said = "INT8 is not a win: it is less accurate than" if difference < -MAX_INT8_DROP else "INT8 against"
     return [
-        f"INT8 against FP32 on this engine: mIoU {percent(ours.miou)} against {percent(theirs.miou)} "
-        f"({points(ours.miou - theirs.miou)} points) on {ours.data}, {ours.split}"
+        f"{said} FP32 on this engine: mIoU {percent(ours.miou)} against {percent(theirs.miou)} "
+        f"({points(difference)} points) on {ours.data}, {ours.split}"
     ]
 
 

@@ -5,14 +5,12 @@ Everything is inline; the page asks no network for anything and runs no script.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from edgeseg.errors import BackendMissing
-from edgeseg.measure.accuracy import Evaluation
 from edgeseg.measure.latency import STAGES
 from edgeseg.report import plots, units
-from edgeseg.report.documents import Documents, rows_of
+from edgeseg.report.documents import Documents, comparable, grid
 from edgeseg.report.findings import Finding, findings, headline
 from edgeseg.report.provenance import conditions
 from edgeseg.report.table import HEADINGS, TEXT_COLUMNS, footnotes, rows
@@ -45,7 +43,7 @@ def _context(documents: Documents, title: str) -> dict[str, Any]:
     status, sentence = headline(found)
     table = rows(measurements, evaluations)
     deadlines = {m.target.deadline_ms for m in measurements}
-    roles, grid = rows_of(documents.panels)
+    roles, pictures = grid(documents.panels)
     return {
         "title": title,
         "status": status,
@@ -59,10 +57,10 @@ def _context(documents: Documents, title: str) -> dict[str, Any]:
         "tradeoff": plots.tradeoff(table, deadlines.pop() if len(deadlines) == 1 else None, "tradeoff"),
         "class_plots": [
             {"data": es[0].data, "split": es[0].split, "svg": plots.per_class(es, f"classes-{i}")}
-            for i, es in enumerate(_comparable(evaluations))
+            for i, es in enumerate(comparable(evaluations))
         ],
         "roles": [ROLES.get(role, role.capitalize()) for role in roles],
-        "grid": grid,
+        "grid": pictures,
         "conditions": conditions(measurements),
         "evaluations": evaluations,
         "sources": documents.sources,
@@ -91,11 +89,10 @@ def _timing(finding: Finding, number: int) -> dict[str, Any]:
     """One measurement's plot and its stages, each with mean, percentiles, the judged one's interval, and maximum."""
     m, samples = finding.measurement, finding.measurement.samples
     columns = sorted({50.0, 90.0, 99.0, m.target.percentile})
-    stages = [
-        (STAGE_NAMES[s], samples.mean_ms(s), [(samples.percentile_ms(q, s), samples.interval_ms(q, s)) for q in columns],
-         samples.max_ms(s))
-        for s in STAGES
-    ]  # fmt: skip
+    stages = []
+    for stage in STAGES:
+        percentiles = [(samples.percentile_ms(q, stage), samples.interval_ms(q, stage)) for q in columns]
+        stages.append((STAGE_NAMES[stage], samples.mean_ms(stage), percentiles, samples.max_ms(stage)))
     return {
         "finding": finding,
         "m": m,
@@ -103,11 +100,3 @@ def _timing(finding: Finding, number: int) -> dict[str, Any]:
         "stages": stages,
         "svg": plots.latency(m, f"latency-{number}"),
     }
-
-
-def _comparable(evaluations: Sequence[Evaluation]) -> list[list[Evaluation]]:
-    """Evaluations that stand on the same frames with the same classes, together."""
-    groups: dict[object, list[Evaluation]] = {}
-    for e in evaluations:
-        groups.setdefault((e.data, e.split, tuple(e.per_class)), []).append(e)
-    return list(groups.values())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgeseg.report.documents import Documents
+from edgeseg.report.documents import Documents, comparable
 from edgeseg.report.findings import findings, headline
 from edgeseg.report.provenance import conditions
 from edgeseg.report.table import HEADINGS, TEXT_COLUMNS, footnotes, rows
@@ -22,12 +22,10 @@ def render(documents: Documents, title: str) -> str:
     if table:
         numeric = [TEXT_COLUMNS <= i < len(HEADINGS) - 1 for i in range(len(HEADINGS))]
         parts.append(_table(HEADINGS, [row.cells for row in table], numeric))
-        parts += footnotes(table)
-    groups = {(e.data, e.split, tuple(e.per_class)): None for e in evaluations}
-    for data, split, classes in groups:
-        same = [e for e in evaluations if (e.data, e.split, tuple(e.per_class)) == (data, split, classes)]
-        headings = [f"IoU on {data}, {split}", *(f"{e.name}, {e.target}" for e in same)]
-        ious = [[c, *(percent(e.per_class[c]) for e in same)] for c in classes]
+        parts += map(_escape, footnotes(table))
+    for same in comparable(evaluations):
+        headings = [f"IoU on {same[0].data}, {same[0].split}", *(f"{e.name}, {e.target}" for e in same)]
+        ious = [[c, *(percent(e.per_class[c]) for e in same)] for c in same[0].per_class]
         parts.append(_table(headings, ious, [False] + [True] * len(same)))
     if found:
         parts.append("## Where this comes from")

@@ -17,9 +17,10 @@ def conditions(measurements: Sequence[Measurement]) -> list[tuple[str, list[str]
 
 def _asked(m: Measurement) -> dict[str, str]:
     t = m.target
+    drop = f"{100 * t.max_miou_drop:.1f} points"
     return {
         "Target": f"{t.name}: p{t.percentile:g} within {ms(t.deadline_ms)} ms ({t.fps:g} frames per second)",
-        "Allowed": f"agreement at least {percent(t.min_agreement, 2)}, mIoU drop at most {percent(t.max_miou_drop, 2)}",
+        "Allowed": f"agreement at least {percent(t.min_agreement, 2)}, mIoU drop at most {drop}",
     }
 
 
@@ -35,14 +36,15 @@ def _shipped(m: Measurement) -> dict[str, str]:
 
 
 def _taken(m: Measurement) -> dict[str, str]:
+    date = m.facts.date.replace("T", " ").replace("+00:00", " UTC")
+    golden = plural(len(m.golden.agreements), "frame")
     baselines = ", ".join(f"{len(b.samples)} in {p.upper()}" for p, b in m.baselines.items())
     return {
-        "Measured": f"{m.facts.date}, over {elapsed_s(m.readings):.1f} s",
+        "Measured": f"{date}, over {elapsed_s(m.readings):.1f} s",
         "Frames": f"{len(m.samples)} timed" + (f", {baselines} in turns with them" if baselines else "")
         + f"; {m.warmup} of warm-up before each turn",
         "Frame size": f"{hw(m.frame_hw)}, network input {hw(m.input_hw)}",
-        "Golden frames": f"{percent(m.golden.agreement, 2)} of the pixels of {plural(len(m.golden.agreements), 'frame')} "
-        "as the network labels them",
+        "Golden frames": f"{percent(m.golden.agreement, 2)} of the pixels of {golden} as the network labels them",
     }  # fmt: skip
 
 
@@ -50,16 +52,16 @@ def _host(m: Measurement) -> dict[str, str]:
     facts = m.facts
     load, stolen, clock = other_load(facts, m.readings), stolen_share(facts, m.readings), clock_mhz(m.readings)
     quota = f", quota of {facts.quota_cores:g}" if facts.quota_cores else ""
-    averages = [r.loadavg for r in (m.before, m.after) if r.loadavg is not None]
+    taken = f", {stolen:.1%} taken by the hypervisor" if stolen else ""
+    averages = [f"{r.loadavg:.2f}" for r in (m.before, m.after) if r.loadavg is not None]
     return {
-        "CPU": f"{facts.cpu}, {plural(facts.cores, 'core')} of it ours{quota}"
+        "CPU": f"{facts.cpu}, {plural(facts.cores, 'core')} usable{quota}"
         + (", virtual machine" if facts.virtual else ""),
         "Instructions": ", ".join(facts.features) or "unknown",
         "Clock": f"{min(clock):.0f} to {max(clock):.0f} MHz ({facts.clock})" if clock else "could not be watched",
         "Governor": facts.governor,
-        "Other load": "could not be told" if load is None else
-        f"{load:.1%} of our cores" + (f", {stolen:.1%} taken by the hypervisor" if stolen else ""),
-        "Load average": " to ".join(f"{a:.2f}" for a in averages) + ", our own work included" if averages else "unknown",
+        "Other load": "could not be told" if load is None else f"{load:.1%} of our cores{taken}",
+        "Load average": f"{' to '.join(averages)}, our own work included" if averages else "unknown",
         "System": facts.platform,
         "Versions": ", ".join([f"Python {facts.python}", *(f"{k} {v}" for k, v in facts.versions.items())]),
     }  # fmt: skip

@@ -6,32 +6,41 @@ dark. Ids get the plot's name before them, so that several plots can stand in on
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
+import warnings
+from collections.abc import Iterator
 from typing import Any
 
 from edgeseg.errors import BackendMissing
 
 # Stand-ins; no two share a value, and nothing else is drawn in them.
-INK, MUTED, GRID, BAD = "#0a0b01", "#0a0b02", "#0a0b03", "#0a0b04"
+INK, MUTED, GRID, BAD, CARD = "#0a0b01", "#0a0b02", "#0a0b03", "#0a0b04", "#0a0b05"
 SERIES = ("#0a0c01", "#0a0c02", "#0a0c03", "#0a0c04", "#0a0c05", "#0a0c06")
-VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--grid", BAD: "--missed"}
+VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--grid", BAD: "--missed", CARD: "--card"}
 VARIABLES |= {color: f"--series-{i}" for i, color in enumerate(SERIES, 1)}
 STYLE = {
-    "axes.edgecolor": GRID, "axes.grid": True, "axes.labelcolor": MUTED, "axes.labelsize": 9, "axes.spines.right": False,
-    "axes.spines.top": False, "axes.axisbelow": True, "font.family": "DejaVu Sans", "font.size": 9, "grid.color": GRID,
-    "grid.linewidth": 0.7, "legend.frameon": False, "svg.fonttype": "none", "text.color": INK, "xtick.color": GRID,
-    "xtick.labelcolor": MUTED, "ytick.color": GRID, "ytick.labelcolor": MUTED,
+    "axes.edgecolor": GRID, "axes.labelcolor": MUTED, "axes.labelsize": 9,
+    "axes.spines.right": False, "axes.spines.top": False, "axes.axisbelow": True,
+    "axes.grid": True, "grid.color": GRID, "grid.linewidth": 0.7,
+    "font.family": "DejaVu Sans", "font.size": 9, "text.color": INK, "legend.frameon": False,
+    "xtick.color": GRID, "xtick.labelcolor": MUTED, "ytick.color": GRID, "ytick.labelcolor": MUTED,
+    "svg.fonttype": "none", "text.parse_math": False,
 }  # fmt: skip
 
 
-def style(name: str) -> Any:
+@contextlib.contextmanager
+def style(name: str) -> Iterator[None]:
     """A context in which matplotlib draws as the page wants it. Raises BackendMissing without matplotlib."""
     try:
         import matplotlib
     except ModuleNotFoundError as e:
         raise BackendMissing("an HTML report needs matplotlib: pip install 'edgeseg[report]'") from e
-    return matplotlib.rc_context({**STYLE, "svg.hashsalt": name})
+    with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}), warnings.catch_warnings():
+        # Names in any script: matplotlib's font measures them, the browser's own draws them.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        yield
 
 
 def figure(width: float, height: float) -> Any:

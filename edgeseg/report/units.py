@@ -22,12 +22,12 @@ def rate(value: float | None) -> str:
 
 
 def percent(share: float | None, digits: int = 1) -> str:
-    """A share of 0 to 1. Never rounded up to 100 %, which is kept for all of them."""
+    """A share of 0 to 1. Never rounded up to 100 %, which is kept for exactly all."""
     if share is None:
         return NOTHING
     if share < 1:
         share = min(share, 1 - 10.0 ** -(digits + 2))
-    return f"{100 * share:.{digits}f} %"
+    return f"{100 * share:.{digits}f}%"
 
 
 def points(difference: float) -> str:
@@ -53,3 +53,8 @@ def hw(size_hw: tuple[int, int]) -> str:
 
 def plural(count: int, one: str, many: str | None = None) -> str:
     return f"{count} {one if count == 1 else many or one + 's'}"
+
+
+def sentence(text: str) -> str:
+    """With a capital and a full stop; "p99" and "mIoU" stay as they are written."""
+    return (text[0].upper() if text[1].islower() or text[1] == " " else text[0]) + text[1:] + "."

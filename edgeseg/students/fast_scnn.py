@@ -5,11 +5,11 @@ Poudel et al. 2019, "Fast-SCNN: Fast Semantic Segmentation Network", https://arx
 its batch normalisations, which fold away, 23,680, and the two auxiliary heads of training 56,678; it takes 6.71 G
 multiply-adds at 1024 x 2048.
 
-One thing differs. The paper pools into 1, 2, 3 and 6 bins whatever the size of the map: windows of unequal, overlapping
-size that integer engines do not have, and that see another extent of the road in a training crop than in a whole frame.
-Here the three finer pools average windows of 2s + 1 pixels every s pixels, s = 4, 8, 16, not counting padding: at
-1024 x 2048 that makes 8 x 16, 4 x 8 and 2 x 4 bins. Parameters are the same, any image size fits, and a window covers
-the same extent at every size. The coarsest pool is the average of the whole map, as in the paper.
+One thing differs. The paper pools into 1, 2, 3 and 6 bins whatever the size of the map: windows of unequal size, for
+which ONNX has no operation, and which see another extent of the road in a training crop than in a whole frame. Here the
+three finer pools average windows of 2s + 1 pixels every s pixels, s = 4, 8, 16, not counting padding: at 1024 x 2048
+that makes 8 x 16, 4 x 8 and 2 x 4 bins. Parameters are the same, any image size fits, and a window covers the same
+extent at every size. The coarsest pool is the average of the whole map, as in the paper.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class PyramidPooling(nn.Module):
 
 
 class Fusion(nn.Module):
-    """The deep path, resized and smoothed by a depthwise convolution of the resize's width, added to the detail path."""
+    """The deep path, resized, smoothed by a depthwise convolution as wide as the resize, added to the detail path."""
 
     def __init__(self, detail: int, context: int, outputs: int) -> None:
         super().__init__()

@@ -49,7 +49,7 @@ def clock():
 
 @pytest.fixture
 def engine(monkeypatch, clock):
-    """A backend ``fake.engine``: ``cost_ns`` per precision; those in ``wrong`` answer upside down; ``calls`` is a log."""
+    """A backend ``fake.engine``: ``cost_ns`` per precision; the ``wrong`` answer upside down; ``calls`` is a log."""
     module = ModuleType("fake.engine")
     module.FORM = {"fp32": "float", "bf16": "float", "int8": "int8-cpu"}
     module.cost_ns = {"int8": 1_000_000, "bf16": 2_000_000, "fp32": 3_000_000}

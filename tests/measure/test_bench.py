@@ -125,3 +125,14 @@ def test_what_cannot_be_timed_is_refused_before_anything_is_loaded(timed, engine
     with pytest.raises(error, match=message):
         timed(**options)
     assert engine.calls == []
+
+
+@pytest.mark.parametrize("library", ["openvino", "onnxruntime"])
+def test_real_engines(tiny_bundle, host, library):
+    """Through the whole path: plans are built, int8 and float answer as their networks do."""
+    pytest.importorskip(library)
+    m = bench(tiny_bundle, target=Target(backend=library, threads=1), frames=5, warmup=1, host=host, pause_s=0)
+    assert m.golden_agreement >= 0.998 and m.baselines["fp32"].golden.agreement >= 0.998
+    assert m.golden.miou > 0.9 and m.library.startswith(library) and m.threads == 1
+    assert len(m.samples) == 5 and min(m.samples.infer_ns) > 0 and m.model_bytes > 100
+    assert judge(m).why.startswith("5 frames cannot show p99")

@@ -65,7 +65,7 @@ def test_bare_metal(machine):
     assert facts.features == ("avx2", "avx512_vnni", "avx512_bf16") and facts.has_bf16
     assert facts.governor == "powersave, schedutil" and facts.clock == "cpufreq" and not facts.virtual
     assert reading.mhz == (2800, 2800) and reading.thermal_throttles == 7
-    # Core 0: 100 + 10 + 50 + 1 + 2 + 30 ticks; not idle, not waiting for disks, not guests, which are in user. Core 1: 200.
+    # Core 0: 100 + 10 + 50 + 1 + 2 + 30 ticks: not idle, not waiting, not guests (they are in user). Core 1: 200.
     assert reading.busy_s == pytest.approx(3.93) and reading.stolen_s == pytest.approx(0.30)
 
 

@@ -30,6 +30,20 @@ def test_features_are_the_two_branches_and_their_fusion():
     torch.testing.assert_close(fused, (detail + resize_as(context, detail)).relu())
 
 
+def test_pyramid_pools_over_growing_windows():
+    pools = [p[0] for p in DAPPM(8, 8, 8).pools]
+    assert [tuple(p(torch.zeros(1, 8, 8, 16)).shape[-2:]) for p in pools] == [(4, 8), (2, 4), (1, 2), (1, 1)]
+
+
+def test_each_level_of_the_pyramid_refines_the_one_before():
+    """With all pools silenced, only the unpooled map can reach the last level."""
+    pyramid = DAPPM(8, 8, 8)
+    for pool in pyramid.pools:
+        torch.nn.init.zeros_(pool[1][1].weight)
+    pyramid(torch.randn(2, 8, 8, 16)).square().sum().backward()
+    assert pyramid.refine[-1][0].weight.grad.abs().sum() > 0
+
+
 def test_pyramid_sees_the_whole_map():
     torch.manual_seed(0)
     pyramid = DAPPM(8, 8, 8).eval()

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from edgeseg.networks import macs, parameters
-from edgeseg.students.fast_scnn import PyramidPooling, fast_scnn
+from edgeseg.students.fast_scnn import InvertedResidual, PyramidPooling, fast_scnn
 
 
 def test_parameters_as_in_the_paper():
@@ -30,6 +30,15 @@ def test_separable_convolutions_rectify_only_at_their_end():
     shared = fast_scnn(5).shared
     assert [[type(m) for m in part.modules()].count(nn.ReLU) for part in shared] == [1, 1, 1]
     assert not any(isinstance(m, nn.ReLU) for separable in shared[1:] for m in separable[0])
+
+
+@pytest.mark.parametrize(("outputs", "stride", "kept"), [(8, 1, True), (16, 1, False), (8, 2, False)])
+def test_bottlenecks_keep_their_input_where_the_shape_allows(outputs, stride, kept):
+    block = InvertedResidual(8, outputs, stride).eval()
+    for p in block.body.parameters():
+        nn.init.zeros_(p)
+    x = torch.randn(1, 8, 6, 6)
+    assert torch.equal(block(x), x) == kept
 
 
 def test_fusion_smooths_as_wide_as_the_resize():

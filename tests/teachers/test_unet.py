@@ -54,6 +54,12 @@ def test_gate_lets_through_between_nothing_and_everything():
             torch.testing.assert_close(gate(skip, coarse), skip * share)
 
 
+def test_attention_gates_are_used():
+    net = unet(5, width=4, attention=True, stem_stride=4)
+    net(torch.randn(2, 3, 64, 64)).logits.square().sum().backward()
+    assert [n for n, p in net.named_parameters() if p.grad is None] == []
+
+
 @pytest.mark.parametrize(
     "wrong",
     [{"blocks": 1}, {"blocks": 6}, {"depth": 0}, {"depth": 5}, {"stem_stride": 3}, {"width": 0.5}, {"width": 0}],

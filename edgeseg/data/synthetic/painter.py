@@ -56,7 +56,8 @@ class Camera:
 
         Plain floats: for the few points of a polygon that is several times as fast as an array.
         """
-        c, s, flat = math.cos(self.roll), math.sin(self.roll), []
+        c, s = math.cos(self.roll), math.sin(self.roll)
+        flat: list[float] = []
         for x, y, z in points:
             z = max(z, NEAR)
             u = self.focal * (x / z + self.bend * z)

@@ -1,0 +1,140 @@
+"""Fake quantization: where it is put, what it computes, and that the student underneath stays what it was."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from edgeseg import students
+from edgeseg.compress import qat
+from edgeseg.errors import NetworkError
+from edgeseg.outputs import Outputs
+
+
+class Small(nn.Module):
+    """Every kind of value that quantization tells apart, once."""
+
+    stride = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU())
+        self.b = nn.Sequential(nn.Conv2d(8, 8, 3, 1, 1, bias=False), nn.BatchNorm2d(8))
+        self.pool = nn.AvgPool2d(2)
+        self.relu = nn.ReLU()
+        self.head = nn.Conv2d(16, 4, 1)
+
+    def forward(self, x: torch.Tensor) -> Outputs:
+        x = self.a(x)
+        y = self.relu(self.b(x) + x)
+        z = F.interpolate(self.pool(y), size=y.shape[-2:], mode="bilinear", align_corners=False)
+        return Outputs(self.head(torch.cat([y, z], 1)), features=(y,))
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    return torch.randn(2, 3, 16, 24, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def small() -> Small:
+    torch.manual_seed(0)
+    net = Small()
+    net.train()(torch.randn(8, 3, 16, 24))  # batch statistics other than 0 and 1
+    return net
+
+
+def calibrated(net: nn.Module, images: torch.Tensor, **options) -> nn.Module:
+    graph = qat.prepare(net, **options)
+    qat.calibrate(graph, [images])
+    return graph.eval()
+
+
+def test_quantizers_stand_where_engines_round(small):
+    graph = qat.prepare(small)
+    # relu_1 is the sum behind its ReLU. The pool has a scale of its own; the resize keeps the pool's, and the
+    # concatenation makes all that enter it share one.
+    assert sorted(graph.quantizers) == ["a_2", "b_1", "relu", "x"]
+    targets = [str(n.target) for n in graph.graph.nodes if str(n.target).startswith("quantizers.")]
+    assert targets.count("quantizers.relu") == 4  # the sum, the pool, the resize and the concatenation
+
+
+def test_state_dict_keys_survive(small):
+    graph = qat.prepare(small)
+    added = set(graph.state_dict()) - set(small.state_dict())
+    assert set(small.state_dict()) <= set(graph.state_dict())
+    assert added and all(key.startswith("quantizers.") for key in added)
+
+
+def test_switched_off_it_is_the_float_network(small, images):
+    graph = calibrated(small, images)
+    with qat.disabled(graph), torch.no_grad():
+        torch.testing.assert_close(graph(images).logits, small.eval()(images).logits, rtol=0, atol=0)
+    assert (graph(images).logits != small(images).logits).any()
+
+
+def test_weights_lie_on_a_narrow_symmetric_grid(small):
+    conv = qat.prepare(small, weight_bits=7).get_submodule("a.0")
+    seen = {}
+    conv._conv_forward = lambda x, weight, bias: seen.setdefault("weight", weight.detach())
+    conv(torch.zeros(1, 3, 4, 4))
+    integers = seen["weight"] / conv.weight_scale().view(-1, 1, 1, 1)
+    torch.testing.assert_close(integers, integers.round(), rtol=0, atol=1e-4)
+    assert integers.abs().amax((1, 2, 3)).round().tolist() == [63.0] * 8
+
+
+def test_the_input_keeps_a_given_grid(small, images):
+    graph = calibrated(small, images, input_scale=1 / 127.5)
+    assert graph.quantizers["x"].scale == pytest.approx(1 / 127.5)
+    pixel_values = (torch.arange(256.0) - 128) / 127.5
+    torch.testing.assert_close(graph.quantizers["x"](pixel_values), pixel_values, rtol=0, atol=1e-7)
+
+
+def test_calibration_finds_the_scale_of_least_error():
+    quantizer = qat.ActivationQuantizer()
+    quantizer.mode = "observe"
+    values = torch.cat([torch.linspace(-1, 1, 10_000), torch.tensor([4.0])])  # one outlier, not worth the range
+    quantizer(values)
+    quantizer.calibrate()
+    assert quantizer.scale < 4 / 127
+    candidates = 4 / 127 * torch.linspace(0.3, 1, 36)
+    errors = [float((qat.fake_quantize(values, s) - values).square().mean()) for s in candidates]
+    assert float((qat.fake_quantize(values, quantizer.scale) - values).square().mean()) == min(errors)
+
+
+def test_gradient_passes_inside_the_range_and_stops_outside():
+    quantizer = qat.ActivationQuantizer()
+    quantizer.scale.fill_(0.1)
+    x = torch.tensor([0.33, 100.0], requires_grad=True)
+    quantizer(x).sum().backward()
+    assert x.grad.tolist() == [1.0, 0.0]
+
+
+def test_calibrating_on_nothing_is_refused(small):
+    with pytest.raises(NetworkError, match="saw no frames"):
+        qat.calibrate(qat.prepare(small), [])
+
+
+def test_what_cannot_be_traced_is_refused():
+    class Branching(Small):
+        def forward(self, x: torch.Tensor) -> Outputs:
+            return super().forward(x if x.sum() > 0 else -x)
+
+    with pytest.raises(NetworkError, match="cannot be traced"):
+        qat.prepare(Branching())
+
+
+@pytest.mark.parametrize("name", students.names())
+def test_every_student_stays_close_to_itself(name):
+    torch.manual_seed(0)
+    net = students.get(name)(5, width=0.25)
+    images = torch.randn(2, 3, 64, 96)
+    for _ in range(3):
+        net.train()(images)
+    graph = calibrated(net, images)
+    with torch.no_grad():
+        ours, theirs = graph(images).logits, net.eval()(images).logits
+    assert (ours - theirs).abs().mean() < 0.2 * theirs.abs().mean()
+    assert ours.shape == theirs.shape

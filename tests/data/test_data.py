@@ -1,0 +1,188 @@
+"""What holds for every dataset, and what the formats share: opening, checking, keeping frames in memory."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgeseg.data import IGNORE, Dataset, Frame, Sample, from_files, names, open_dataset, palette
+from edgeseg.errors import DataError
+
+CLASSES = {"classes": ("road", "car"), "colors": ((1, 2, 3), (4, 5, 6))}
+
+
+@pytest.fixture
+def frames(tmp_path, write_image, write_mask) -> list[Frame]:
+    """Four good pairs."""
+    found = [Frame(f"f{i}", tmp_path / f"f{i}.png", tmp_path / f"m{i}.png") for i in range(4)]
+    for frame in found:
+        write_image(frame.image)
+        write_mask(frame.mask, [0, 1, 255])
+    return found
+
+
+def test_every_format_is_one_function_that_says_what_is_not_there(tmp_path):
+    assert {"camvid", "cityscapes", "folder", "images", "synthetic"} <= set(names())
+    for kind in names():
+        with pytest.raises(DataError, match="nowhere"):
+            open_dataset(f"{kind}:{tmp_path / 'nowhere'}", "train")
+
+
+@pytest.mark.parametrize("spec", ["camvid", "camvid:", "", "/data/camvid"])
+def test_a_spec_without_kind_or_path_is_refused(spec):
+    with pytest.raises(DataError, match="KIND:PATH"):
+        open_dataset(spec, "train")
+
+
+def test_an_unknown_kind_says_what_was_meant():
+    with pytest.raises(DataError, match="did you mean 'camvid'"):
+        open_dataset("camvidd:/data", "train")
+
+
+def test_samples_are_what_the_files_hold(tmp_path, write_image, write_mask):
+    image, mask = write_image(tmp_path / "a.png"), write_mask(tmp_path / "m.png", [5, 9, 255])
+    frame = Frame("a", tmp_path / "a.png", tmp_path / "m.png")
+    sample = from_files("x:y", "train", [frame], **CLASSES, ids={5: 1, 9: IGNORE})[0]
+    assert sample.name == "a"
+    np.testing.assert_array_equal(sample.image, image)
+    np.testing.assert_array_equal(sample.mask, np.where(mask == 5, 1, IGNORE))
+    assert sample.image.dtype == sample.mask.dtype == np.uint8
+
+
+def test_grey_frames_become_rgb(tmp_path):
+    grey = np.arange(48, dtype=np.uint8).reshape(6, 8)
+    Image.fromarray(grey).save(tmp_path / "g.png")
+    sample = from_files("x:y", "train", [Frame("g", tmp_path / "g.png", None)])[0]
+    np.testing.assert_array_equal(sample.image, np.repeat(grey[..., None], 3, axis=2))
+    assert sample.mask is None
+
+
+def test_indices_are_those_of_a_sequence(frames):
+    data = from_files("x:y", "train", frames, **CLASSES)
+    assert len(data) == 4 and [s.name for s in data] == ["f0", "f1", "f2", "f3"]
+    assert data[-1].name == "f3"
+    with pytest.raises(IndexError):
+        data[4]
+
+
+def test_a_mask_of_nothing_known_is_fine(tmp_path, frames, write_mask):
+    write_mask(frames[0].mask, [255])
+    assert (from_files("x:y", "train", frames, **CLASSES)[0].mask == IGNORE).all()
+
+
+def break_header(frame: Frame) -> None:
+    frame.image.write_bytes(b"not a picture")
+
+
+def break_pixels(frame: Frame) -> None:
+    frame.image.write_bytes(frame.image.read_bytes()[:-60])
+
+
+def break_mask_size(frame: Frame) -> None:
+    Image.fromarray(np.zeros((5, 5), np.uint8)).save(frame.mask)
+
+
+def break_ids(frame: Frame) -> None:
+    Image.fromarray(np.full((6, 8), 2, np.uint8)).save(frame.mask)
+
+
+def break_mask_kind(frame: Frame) -> None:
+    Image.fromarray(np.zeros((6, 8, 3), np.uint8)).save(frame.mask)
+
+
+def break_depth(frame: Frame) -> None:
+    Image.fromarray(np.zeros((6, 8), np.uint16)).save(frame.image)
+
+
+def remove_mask(frame: Frame) -> None:
+    frame.mask.unlink()
+
+
+HEADERS = [  # seen when the dataset is opened
+    (break_header, "f2.png is not an image.*replace it"),
+    (break_mask_size, "m2.png is 5x5, but its image .*f2.png is 8x6: resize"),
+    (break_mask_kind, "m2.png has pixels of kind 'RGB', expected class ids"),
+    (break_depth, "f2.png has pixels of kind 'I;16', expected 8 bits"),
+    (remove_mask, "m2.png is missing: restore it"),
+]
+PIXELS = [  # seen when the sample is read
+    (break_pixels, "f2.png is damaged .*replace it"),
+    (break_ids, r"m2.png holds the ids \[2\], which are no class here .*mend the mask"),
+]
+
+
+@pytest.mark.parametrize(("damage", "message"), HEADERS)
+def test_bad_headers_are_named_when_opening(frames, damage, message):
+    damage(frames[2])
+    with pytest.raises(DataError, match=message):
+        from_files("x:y", "train", frames, **CLASSES)
+
+
+@pytest.mark.parametrize(("damage", "message"), PIXELS)
+def test_bad_pixels_are_named_when_reading(frames, damage, message):
+    damage(frames[2])
+    data = from_files("x:y", "train", frames, **CLASSES)
+    assert data[1].name == "f1"
+    with pytest.raises(DataError, match=message):
+        data[2]
+
+
+@pytest.mark.parametrize(("damage", "message"), HEADERS + PIXELS)
+def test_skip_bad_leaves_them_out_and_lists_them(frames, damage, message):
+    damage(frames[2])
+    data = from_files("x:y", "train", frames, **CLASSES, skip_bad=True)
+    assert [s.name for s in data] == ["f0", "f1", "f3"]
+    assert len(data.skipped) == 1
+    with pytest.raises(DataError, match=message):
+        raise DataError(data.skipped[0])
+
+
+def test_nothing_good_left_is_an_error_even_when_skipping(frames):
+    for frame in frames:
+        break_header(frame)
+    with pytest.raises(DataError, match=r"none of 4 frames.*f0\.png is not an image"):
+        from_files("x:y", "train", frames, **CLASSES, skip_bad=True)
+    with pytest.raises(DataError, match="none of 0 frames"):
+        from_files("x:y", "train", [], **CLASSES)
+
+
+def counted(cache_bytes: int) -> tuple[Dataset, list[int]]:
+    """Four samples of 400 bytes, and a record of what was read."""
+    reads: list[int] = []
+
+    def read(i: int) -> Sample:
+        reads.append(i)
+        return Sample(str(i), np.zeros((10, 10, 3), np.uint8), np.zeros((10, 10), np.uint8))
+
+    return Dataset("x:y", "train", (), (), "abcd", read, cache_bytes=cache_bytes), reads
+
+
+def test_frames_are_decoded_once_while_they_fit():
+    data, reads = counted(cache_bytes=2 * 400)
+    for _ in range(3):
+        for i in range(4):
+            data[i]
+    assert reads == [0, 1, 2, 3, 2, 3, 2, 3]
+
+
+def test_samples_cannot_be_changed_behind_the_cache():
+    sample = counted(1 << 20)[0][0]
+    for array in (sample.image, sample.mask):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 1
+
+
+def test_a_dataset_travels_to_a_worker_without_its_frames(frames):
+    data = from_files("x:y", "train", frames, **CLASSES)
+    empty = len(pickle.dumps(data))
+    for i in range(4):
+        data[i]
+    assert len(pickle.dumps(data)) == empty
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(data))[1].image, data[1].image)
+
+
+def test_made_up_colors_differ():
+    assert len(set(palette(40))) == 40

@@ -1,0 +1,117 @@
+"""What is exported is what was trained: integers, names and arithmetic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+import torch
+from onnx import numpy_helper
+
+from edgeseg.bundle import Bundle
+from edgeseg.checkpoint import Run
+from edgeseg.graph import passes
+
+
+@pytest.fixture(scope="module")
+def bundle(exported: Path) -> Bundle:
+    return Bundle.load(exported)
+
+
+def exact(path: Path, images: np.ndarray) -> np.ndarray:
+    """The graph computed as written, node by node, nothing fused."""
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return ort.InferenceSession(path, options).run(None, {"image": images})[0]
+
+
+def on_grid(seed: int, shape: tuple[int, ...]) -> np.ndarray:
+    return ((np.random.default_rng(seed).integers(0, 256, shape) - 128) / 127.5).astype(np.float32)
+
+
+def test_float_graph_is_the_float_network(bundle, runs):
+    images = on_grid(0, bundle.contract.input_shape)
+    with torch.inference_mode():
+        want = Run.load(runs / "student").network()(torch.from_numpy(images)).logits.numpy()
+    np.testing.assert_allclose(exact(bundle.graph("float"), images), want, rtol=0, atol=1e-4)
+
+
+def test_int8_graph_is_the_network_under_fake_quantization(bundle, runs):
+    frame = bundle.golden().frames[0]
+    images = ((frame.astype(np.float32) - 128) / 127.5).transpose(2, 0, 1)[None]
+    with torch.inference_mode():
+        want = Run.load(runs / "qat").network()(torch.from_numpy(images)).logits.numpy()
+    got = exact(bundle.graph("int8"), images)
+    # Folding rounds differently in the last bit of a float, and now and then that is one step of a grid.
+    assert np.abs(got - want).mean() < 0.02 * np.abs(want).mean()
+    assert (got.argmax(1) == want.argmax(1)).mean() > 0.995
+
+
+def test_u8_form_computes_what_the_s8_form_does(bundle):
+    images = on_grid(1, bundle.contract.input_shape)
+    s8, u8 = (exact(bundle.graph(form), images) for form in ("int8", "int8-cpu"))
+    assert (s8.argmax(1) == u8.argmax(1)).mean() > 0.99
+
+
+def test_s8_form_is_what_tensorrt_accepts(bundle):
+    model = onnx.load(bundle.graph("int8"))
+    constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    rounding = [n for n in model.graph.node if n.op_type in ("QuantizeLinear", "DequantizeLinear")]
+    assert len(rounding) > 50
+    for node in rounding:
+        zero = constants[node.input[2]]
+        assert zero.dtype == np.int8 and not zero.any()
+    assert not any(n.op_type == "BatchNormalization" for n in model.graph.node)
+
+
+def test_weights_are_seven_bit_integers(bundle):
+    weights = [
+        numpy_helper.to_array(t)
+        for t in onnx.load(bundle.graph("int8")).graph.initializer
+        if t.data_type == onnx.TensorProto.INT8 and len(t.dims) == 4
+    ]
+    assert len(weights) > 40
+    assert all(np.abs(w.astype(int)).max() == 63 for w in weights)
+
+
+def test_nodes_bear_the_names_of_modules(bundle, runs):
+    modules = dict(Run.load(runs / "student").network().named_modules())
+    convolutions = bundle.provenance["convolutions"]
+    assert len(convolutions["float"]) == 1  # the logits stay float
+    for name in convolutions["int8"] + convolutions["float"]:
+        assert isinstance(modules[name.removesuffix(".Conv")], torch.nn.Conv2d)
+
+
+def test_every_relu_before_a_u8_is_dropped(bundle):
+    model = onnx.load(bundle.graph("int8-cpu"))
+    links = passes.Links(model.graph)
+    assert not [n.name for n in model.graph.node if n.op_type == "Relu" and len(links.readers[n.output[0]]) == 1]
+
+
+def test_what_was_negative_keeps_its_middle_zero_point():
+    """Input -> rounded -> Relu -> rounded: the first grid needs both signs, the second only one."""
+    helper, float_ = onnx.helper, onnx.TensorProto.FLOAT
+    constants = {"s": np.float32(0.1), "z": np.int8(0)}
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["xq"]),
+        helper.make_node("DequantizeLinear", ["xq", "s", "z"], ["xd"]),
+        helper.make_node("Relu", ["xd"], ["r"]),
+        helper.make_node("QuantizeLinear", ["r", "s", "z"], ["rq"]),
+        helper.make_node("DequantizeLinear", ["rq", "s", "z"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", float_, [4])],
+        [helper.make_tensor_value_info("y", float_, [4])],
+        [numpy_helper.from_array(np.asarray(v), k) for k, v in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    u8 = passes.to_u8(model)
+    assert [n.input[2] for n in u8.graph.node if n.op_type == "QuantizeLinear"] == ["middle_u8", "zero_u8"]
+    x = np.array([-0.5, -0.04, 0.26, 1.2], np.float32)
+    y = ort.InferenceSession(u8.SerializeToString()).run(None, {"x": x})[0]
+    np.testing.assert_allclose(y, [0, 0, 0.3, 1.2], atol=1e-6)

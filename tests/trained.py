@@ -1,0 +1,78 @@
+"""A small trained run, quantized, on frames that this file draws."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+SIZE_HW = (64, 96)
+
+
+def draw(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """A bluish sky over a grey road with a red box on its left: neither mirrored nor recoloured it stays itself."""
+    rng = np.random.default_rng(seed)
+    h, w = SIZE_HW
+    mask = np.zeros((h, w), np.uint8)
+    horizon = int(rng.integers(h // 3, 2 * h // 3))
+    mask[horizon:] = 1
+    x, side = int(rng.integers(0, w // 4)), int(rng.integers(16, 28))
+    mask[horizon - 8 : horizon - 8 + side, x : x + side] = 2
+    image = np.array([(90, 140, 220), (110, 110, 110), (200, 50, 40)], np.int16)[mask]
+    return np.clip(image + rng.integers(-25, 26, image.shape), 0, 255).astype(np.uint8), mask
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A folder dataset's spec: 12 frames to train on, 6 held out, 3 classes."""
+    root = tmp_path_factory.mktemp("drawn")
+    for split, count in (("train", 12), ("val", 6)):
+        for i in range(count):
+            image, mask = draw(i if split == "train" else 100 + i)
+            for folder, picture in (("images", image), ("masks", mask)):
+                path = root / folder / split / f"{i:02d}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(picture).save(path)
+    (root / "classes.toml").write_text('names = ["sky", "road", "box"]\n')
+    return f"folder:{root}"
+
+
+@pytest.fixture(scope="session")
+def runs(drawn: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the runs ``teacher``, ``student`` and ``qat``, trained for seconds."""
+    from edgeseg import pipeline
+    from edgeseg.train import Options
+
+    root = tmp_path_factory.mktemp("runs")
+    short = {"batch_size": 4, "crop": (64, 96)}
+    pipeline.train(
+        model="unet",
+        network={"width": 8, "stem_stride": 4},
+        data=drawn,
+        out=root / "teacher",
+        options=Options(steps=30, **short),
+    )
+    pipeline.distill(
+        teacher=[root / "teacher"],
+        student="ddrnet-23-slim",
+        network={"width": 0.25},
+        data=drawn,
+        out=root / "student",
+        options=Options(steps=60, **short),
+    )
+    pipeline.qat(
+        root / "student", teacher=[root / "teacher"], data=drawn, out=root / "qat", options=Options(steps=12, **short)
+    )
+    return root
+
+
+@pytest.fixture(scope="session")
+def exported(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle of ``qat``, with verified plans for both engines."""
+    from edgeseg import pipeline
+
+    out = tmp_path_factory.mktemp("exported") / "bundle"
+    pipeline.export(runs / "qat", target=["openvino", "onnxruntime"], out=out)
+    return out
