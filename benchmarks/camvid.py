@@ -48,9 +48,9 @@ BUDGETS = {
         width=0.5,
         crop=(256, 384),
         batch_size=8,
-        teacher_steps=1200,
-        student_steps=400,
-        qat_steps=120,
+        teacher_steps=900,
+        student_steps=300,
+        qat_steps=100,
         seeds=(0, 1, 2),
     ),
     "full": Budget(

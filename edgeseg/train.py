@@ -164,8 +164,8 @@ def train(
     batches.workers = workers  # who makes a batch does not change it
     accelerator = Accelerator(mixed_precision="bf16" if recipe.precision == "bf16" else "no", cpu=device == "cpu")
     listen(Event(0, recipe.steps, {}, "preparing"))
-    student = recipe.transform(recipe.student(), batches).to(memory_format=torch.channels_last)
-    objective = recipe.objective(student).to(accelerator.device).train()
+    student = recipe.transform(recipe.student(), batches)
+    objective = recipe.objective(student).to(accelerator.device, memory_format=torch.channels_last).train()
     parameters = [p for p in objective.parameters() if p.requires_grad]
     optimizer = recipe.optimizer(parameters, recipe.lr)
     rates = [group["lr"] for group in optimizer.param_groups]

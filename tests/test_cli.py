@@ -426,6 +426,20 @@ def test_run_goes_through_a_chain_once(tiny_bundle, tmp_path, monkeypatch, capfd
     assert Path("bench.json").read_bytes() == before
 
 
+def test_chains_that_come_with_edgeseg_are_known_by_name(tmp_path, monkeypatch):
+    pytest.importorskip("tomllib")
+    from edgeseg import chain
+    from edgeseg.cli import overview
+
+    monkeypatch.chdir(tmp_path)
+    _, steps = chain.read(overview._shipped(Path("demo")))
+    for step in steps:
+        parse(shlex.join(["edgeseg", *step.arguments()]))
+    assert {"train", "distill", "qat", "export", "eval", "bench", "report"} <= {step.verb for step in steps}
+    Path("demo").write_text("")
+    assert overview._shipped(Path("demo")) == Path("demo"), "a file of one's own comes first"
+
+
 def test_a_step_that_fails_ends_the_chain_with_its_exit_code(tmp_path, capsys):
     pytest.importorskip("tomllib")
     chain = tmp_path / "chain.toml"

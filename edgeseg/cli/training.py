@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -38,7 +39,8 @@ def train(
             options=options,
             listen=watch,
         )
-    _finish(run, f"edgeseg distill --teacher {out} --student ddrnet-23-slim --data {data} --out RUN", as_json=json)
+    following = ["distill", "--teacher", str(out), "--student", "ddrnet-23-slim", "--data", data, "--out", "RUN"]
+    _finish(run, following, as_json=json)
 
 
 @flags.training
@@ -84,8 +86,8 @@ def distill(
             options=options,
             listen=watch,
         )
-    under = "".join(f" --teacher {t}" for t in teacher)
-    _finish(run, f"edgeseg qat {out}{under} --data {data} --out RUN", as_json=json)
+    under = [word for t in teacher for word in ("--teacher", str(t))]
+    _finish(run, ["qat", str(out), *under, "--data", data, "--out", "RUN"], as_json=json)
 
 
 @flags.training
@@ -118,12 +120,13 @@ def qat(
             options=options,
             listen=watch,
         )
-    _finish(quantized, f"edgeseg export {out} --target openvino,onnxruntime --out BUNDLE", as_json=json)
+    following = ["export", str(out), "--target", "openvino,onnxruntime", "--out", "BUNDLE"]
+    _finish(quantized, following, as_json=json)
 
 
-def _finish(run: Run, following: str, *, as_json: bool) -> None:
+def _finish(run: Run, following: list[str], *, as_json: bool) -> None:
     metrics = run.facts.get("metrics")
     score = f", mIoU {metrics['miou']:.1%} on {metrics['frames']} held-out frames" if metrics else ""
     skipped = "".join(f"\n  left out: {reason}" for reason in run.facts.get("skipped", ()))
-    closing = f"{run.path} is trained{score}.{skipped} Next: {following}"
+    closing = f"{run.path} is trained{score}.{skipped} Next: {shlex.join(['edgeseg', *following])}"
     screen.answer({"run": str(run.path), **run.facts}, as_json=as_json, closing=closing)

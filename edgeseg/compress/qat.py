@@ -2,8 +2,10 @@
 
 Weights: symmetric, per output channel, quantized before batch normalisation, so that folding it is exact (see fold.py).
 Activations: symmetric s8, zero-point 0, one scale a tensor, fixed after an MSE-optimal calibration. Both inputs of a
-residual add are quantized; resizes and max-pools keep the scale of their input, inputs of a concatenation share one;
-logits stay float. This is what TensorRT requires, and it is exactly re-expressible in u8 for CPUs.
+residual add are quantized; max-pools keep the scale of their input, inputs of a concatenation share one; logits stay
+float. A resize has a scale of its own: bilinear weights are sixteenths, and on the input's grid one value in sixteen
+would fall halfway between two steps, where engines differ. Biases are whole steps of the integer sums that they are
+added to. This is what TensorRT requires, and it is exactly re-expressible in u8 for CPUs.
 
 Jacob et al. 2018, https://arxiv.org/abs/1712.05877; Krishnamoorthi 2018, https://arxiv.org/abs/1806.08342.
 """
@@ -19,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from edgeseg.compress.fold import gain_and_bias
 from edgeseg.errors import NetworkError
 from edgeseg.outputs import Outputs
 
@@ -127,6 +130,41 @@ class QuantConv2d(nn.Conv2d):
         return self._conv_forward(x, weight, self.bias)
 
 
+class GridBatchNorm2d(nn.BatchNorm2d):
+    """Batch normalisation that, where its statistics are fixed, adds a bias that integers can express.
+
+    Folded into its convolution it becomes a bias, which engines add to integer sums: as a whole number of steps of
+    input scale times weight scale. Its gradient passes straight through the rounding.
+    """
+
+    @classmethod
+    def of(cls, bn: nn.BatchNorm2d, conv: QuantConv2d, rounded: ActivationQuantizer) -> GridBatchNorm2d:
+        """The same normalisation, sharing its parameters and statistics, behind ``conv`` of what ``rounded`` rounds."""
+        self = cls.__new__(cls)
+        nn.Module.__init__(self)
+        self.__dict__.update({k: v for k, v in bn.__dict__.items() if k not in ("_parameters", "_buffers")})
+        self._parameters, self._buffers = bn._parameters, bn._buffers
+        self.neighbours = (conv, rounded)  # a tuple: not submodules, so no second name for their tensors
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        conv, rounded = self.neighbours
+        if self.training or not conv.quantize or rounded.mode != "quantize":
+            return super().forward(x)
+        gain, bias = gain_and_bias(conv, self)
+        bias = on_grid(bias, rounded.scale * conv.weight_scale() * gain.abs())
+        if conv.bias is not None:  # it is in x already, and in the folded bias too
+            bias = bias - conv.bias * gain
+        return x * gain.view(-1, 1, 1) + bias.view(-1, 1, 1)
+
+
+def on_grid(bias: Tensor, step: Tensor) -> Tensor:
+    """The bias in whole steps, at most those of int32; as it is where the step is too small to matter."""
+    steps = (bias.detach() / step.detach().clamp_min(1e-12)).round()
+    inside = steps.abs() < 2**31
+    return bias + torch.where(inside, steps * step.detach() - bias.detach(), 0.0)
+
+
 def prepare(student: nn.Module, *, weight_bits: int = 7, input_scale: float | None = None) -> fx.GraphModule:
     """A copy of the student's graph, sharing its parameters, with fake quantization in it; not yet calibrated.
 
@@ -167,8 +205,22 @@ def _insert_quantizers(graph: fx.GraphModule, input_scale: float | None) -> None
         node.replace_all_uses_with(call, delete_user_cb=lambda user, call=call: user is not call and not _reads_shape(user))
         if node.op == "placeholder" and input_scale is not None:
             graph.quantizers[leaders[node].name].fix(input_scale)
+    for node in graph.graph.nodes:
+        _round_bias(graph, node)
     graph.graph.lint()
     graph.recompile()
+
+
+def _round_bias(graph: fx.GraphModule, conv: fx.Node) -> None:
+    """Let the normalisation behind a convolution of rounded values add its bias in whole steps."""
+    users = list(conv.users)
+    if kind(graph, conv) != "conv" or len(users) != 1 or kind(graph, users[0]) != "bn":
+        return
+    source = conv.args[0]
+    assert isinstance(source, fx.Node)
+    if source.op == "call_module" and str(source.target).startswith("quantizers."):
+        modules = (graph.get_submodule(str(n.target)) for n in (users[0], conv, source))
+        graph.set_submodule(str(users[0].target), GridBatchNorm2d.of(*modules))  # type: ignore[arg-type]
 
 
 def kind(graph: fx.GraphModule, node: fx.Node) -> Kind | None:
@@ -224,7 +276,7 @@ def _shared_scales(graph: fx.GraphModule, values: list[fx.Node]) -> dict[fx.Node
 
     for node in values:
         sources: list[fx.Node] = []
-        if kind(graph, node) in ("resize", "maxpool"):
+        if kind(graph, node) == "maxpool":
             sources = [node.args[0]]  # type: ignore[list-item]
         elif kind(graph, node) == "concat":
             sources = list(node.args[0])  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from edgeseg.compress.fold import gain_and_bias
-from edgeseg.compress.qat import ActivationQuantizer, QuantConv2d, kind, returned
+from edgeseg.compress.qat import ActivationQuantizer, GridBatchNorm2d, QuantConv2d, kind, on_grid, returned
 
 OPSET = 20
 
@@ -42,8 +42,10 @@ class IntegerConv2d(nn.Module):
 
     def __init__(self, conv: QuantConv2d, bn: nn.BatchNorm2d | None) -> None:
         super().__init__()
-        gain, bias = gain_and_bias(conv, bn)
+        gain, bias = (t.detach() for t in gain_and_bias(conv, bn))
         scale = conv.weight_scale()
+        if isinstance(bn, GridBatchNorm2d):
+            bias = on_grid(bias, bn.neighbours[1].scale * scale * gain.abs())
         integers = (conv.weight.detach() / scale.view(-1, 1, 1, 1)).round().clamp(-conv.limit, conv.limit)
         integers = integers * torch.where(gain < 0, -1.0, 1.0).view(-1, 1, 1, 1)  # a scale cannot be negative
         self.register_buffer("integers", integers.to(torch.int8))

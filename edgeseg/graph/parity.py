@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,9 +80,9 @@ def first_divergence(bundle: Bundle, network: nn.Module, target: Target, frame: 
     form = backends.get(target.backend).FORM[target.precision]
     model = onnx.load(bundle.graph(form))
     names = []
-    for node in model.graph.node:  # in the order of execution
-        path = node.name.removesuffix(".DequantizeLinear")
-        if node.op_type == "DequantizeLinear" and path in expected:
+    for node in model.graph.node:  # in the order of execution, as the network's own calls are
+        path = _quantizer(node)
+        if path in expected:
             names.append((path, node.output[0]))
     if not names:
         return "the graph is not quantized, so its layers cannot be told apart"
@@ -95,18 +95,30 @@ def first_divergence(bundle: Bundle, network: nn.Module, target: Target, frame: 
         onnx.save(model, probe)
         outputs = backends.get(target.backend).probe(probe, images)
     for (path, _), found in zip(names, outputs, strict=True):
-        want = expected[path].numpy()
+        want = expected[path].pop(0).numpy()
         error = float(np.abs(found - want).mean() / max(float(np.abs(want).mean()), 1e-6))
         if error > DIVERGED:
             return f"the first layer that diverges is {path.removeprefix('quantizers.')} (by {error:.1%} of its magnitude)"
     return "no single layer diverges when each is read out: the difference is in what the engine fuses, or in the logits"
 
 
-def rounded_outputs(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
-    """What each activation quantizer of a network returns, by the quantizer's path."""
-    found: dict[str, Tensor] = {}
+def _quantizer(node: onnx.NodeProto) -> str:
+    """The quantizer that a DequantizeLinear came from; a scale that is used again has underscores behind its name."""
+    return node.name.rstrip("_").removesuffix(".DequantizeLinear") if node.op_type == "DequantizeLinear" else ""
+
+
+def rounded_outputs(network: nn.Module, images: Tensor) -> dict[str, list[Tensor]]:
+    """What each activation quantizer of a network returns, by the quantizer's path, call after call."""
+    found: dict[str, list[Tensor]] = {}
+
+    def hook_of(path: str) -> Callable[[nn.Module, object, Tensor], None]:
+        def note(module: nn.Module, inputs: object, output: Tensor) -> None:
+            found.setdefault(path, []).append(output.detach().clone())
+
+        return note
+
     hooks = [
-        module.register_forward_hook(lambda m, i, out, path=path: found.setdefault(path, out.detach().clone()))
+        module.register_forward_hook(hook_of(path))
         for path, module in network.named_modules()
         if isinstance(module, ActivationQuantizer)
     ]

@@ -6,7 +6,7 @@ from collections import defaultdict
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 # Operators whose output is nowhere negative when none of their inputs is.
 KEEP_SIGN = {"Resize", "AveragePool", "GlobalAveragePool", "ReduceMean", "MaxPool", "Concat", "Add"}
@@ -32,14 +32,14 @@ def to_u8(model: onnx.ModelProto) -> onnx.ModelProto:
     """Activations from s8 with zero-point 0 to u8 on the same grid.
 
     Zero-point 128 in general: s8 -128..127 becomes 0..255, value for value. Where a tensor cannot be negative the
-    zero-point is 0 and the ReLU before it is dropped, since rounding to u8 is a ReLU: only in this form do ONNX
-    Runtime's convolutions fuse. The grid's step is the same there, but it ends at 255 steps instead of 127: what
-    training clipped comes out larger.
+    zero-point is 0, and the ReLU before it becomes a Clip to 0..127 steps, where the grid of training ends. OpenVINO
+    fuses the Clip into the convolution; for ONNX Runtime, which does not, its backend moves it behind the rounding.
     """
     model = onnx.ModelProto.FromString(model.SerializeToString())
     graph = model.graph
     links = Links(graph)
-    zeros = {"zero_u8": np.uint8(0), "middle_u8": np.uint8(128)}
+    zeros = {"zero_u8": np.uint8(0), "middle_u8": np.uint8(128), "zero_f32": np.float32(0)}
+    clips: dict[str, onnx.NodeProto] = {}
     graph.initializer.extend(numpy_helper.from_array(np.array(v), k) for k, v in zeros.items())
     never_negative = _sign(links)
     for node in graph.node:
@@ -49,11 +49,26 @@ def to_u8(model: onnx.ModelProto) -> onnx.ModelProto:
         node.input[2] = zero
         for reader in links.readers[node.output[0]]:
             reader.input[2] = zero
-        if zero == "zero_u8" and links.made_by(node.input[0], "Relu") and len(links.readers[node.input[0]]) == 1:
-            node.input[0] = links.maker[node.input[0]].input[0]
+        if zero == "zero_u8":
+            clips[node.name] = _clip(graph, links, node)
+    nodes = [n for node in graph.node for n in ((clips[node.name], node) if node.name in clips else (node,))]
+    del graph.node[:]
+    graph.node.extend(nodes)
     del graph.value_info[:]  # the types of the tensors between have changed
     drop_unused(graph)
     return model
+
+
+def _clip(graph: onnx.GraphProto, links: Links, node: onnx.NodeProto) -> onnx.NodeProto:
+    """A Clip to 0..127 steps for a QuantizeLinear to read, in place of a ReLU that only it would read."""
+    source = node.input[0]
+    if links.made_by(source, "Relu") and len(links.readers[source]) == 1:
+        source = links.maker[source].input[0]
+    top = 127 * float(numpy_helper.to_array(links.constants[node.input[1]]))
+    limit = f"{node.name}.top"
+    graph.initializer.append(numpy_helper.from_array(np.array(top, np.float32), limit))
+    node.input[0] = f"{node.name}.clipped"
+    return helper.make_node("Clip", [source, "zero_f32", limit], [node.input[0]], name=f"{node.name}.Clip")
 
 
 def _sign(links: Links):  # type: ignore[no-untyped-def]

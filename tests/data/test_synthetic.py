@@ -35,6 +35,12 @@ def test_a_frame_depends_on_seed_split_and_number_alone():
     assert all((other.mask != first[0].mask).any() for other in others)
 
 
+def test_what_was_drawn_is_not_drawn_again(street):
+    again = open_dataset(street.spec, "train")
+    assert again[0].image is street[0].image
+    assert open_dataset(street.spec, "val")[0].image is not street[0].image
+
+
 def test_every_class_occurs_and_some_are_rare(street):
     counts = np.zeros(256)
     frames = np.zeros(256)

@@ -7,6 +7,7 @@ occlusion, classes of similar colour, thin and rare ones, shadows, haze and sens
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import parse_qsl
 
 import numpy as np
@@ -24,8 +25,14 @@ DEFAULTS = {"frames": "400", "size": "192x320", "seed": "0"}
 def synthetic(path: str, split: str, *, skip_bad: bool = False) -> Dataset:
     """``street?frames=400&size=192x320&seed=0``: ``frames`` to train on, and a quarter as many in "val" and "test".
 
-    Nothing can be bad here, so ``skip_bad`` changes nothing. Raises DataError for an unknown scene, split or option.
+    Opened again, it is the same object, so that a chain of commands in one process draws each frame once. Nothing can
+    be bad here, so ``skip_bad`` changes nothing. Raises DataError for an unknown scene, split or option.
     """
+    return _open(path, split)
+
+
+@lru_cache(maxsize=4)
+def _open(path: str, split: str) -> Dataset:
     scene, _, query = path.partition("?")
     if scene != "street":
         raise DataError(f"no synthetic scene {scene!r}: edgeseg draws synthetic:street")
