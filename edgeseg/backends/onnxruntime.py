@@ -31,7 +31,7 @@ def build(bundle: Bundle, target: Target, out: Path) -> Path:
 
     out.mkdir(parents=True, exist_ok=True)
     model = onnx.load(bundle.graph(FORM[target.precision]))
-    clip_integers(model)
+    prefer_integers(model)
     onnx.save(model, out / "model.onnx")
     Plan(
         backend=target.backend,
@@ -43,18 +43,24 @@ def build(bundle: Bundle, target: Target, out: Path) -> Path:
     return out
 
 
-def clip_integers(model: Any) -> None:
-    """Turn ``Clip -> QuantizeLinear`` into ``QuantizeLinear -> Min``: the same numbers.
+def prefer_integers(model: Any) -> None:
+    """Say the same numbers so that they are computed in integers.
 
     A Clip between a convolution and its rounding keeps the convolution in float. Rounding to u8 is the lower end of
-    the Clip; the upper, 127 steps, is a minimum of integers.
+    the Clip; the upper, 127 steps, is a minimum of integers behind it. And the 1x1 max-pools, which are there for
+    OpenVINO, keep sums in float: they go.
     """
     from onnx import helper, numpy_helper
 
     graph = model.graph
     clips = {n.output[0]: n for n in graph.node if n.op_type == "Clip"}
+    same = {n.output[0]: n.input[0] for n in graph.node if n.op_type == "MaxPool" and _is_identity(n)}
     nodes = []
     for node in graph.node:
+        if node.output[0] in same:
+            continue
+        for i, tensor in enumerate(node.input):
+            node.input[i] = same.get(tensor, tensor)
         nodes.append(node)
         if node.op_type == "QuantizeLinear" and node.input[0] in clips:
             clip = clips[node.input[0]]
@@ -62,10 +68,18 @@ def clip_integers(model: Any) -> None:
             node.input[0], rounded = clip.input[0], node.output[0]
             node.output[0] = f"{rounded}.unclipped"
             nodes.append(helper.make_node("Min", [node.output[0], "top_u8"], [rounded], name=f"{node.name}.Min"))
-    if len(nodes) != len(graph.node) or any(n.op_type == "Min" for n in nodes):
-        graph.initializer.append(numpy_helper.from_array(np.array(127, np.uint8), "top_u8"))
-        del graph.node[:]
-        graph.node.extend(nodes)
+    read = {tensor for node in nodes for tensor in node.input}
+    kept = [t for t in graph.initializer if t.name in read]
+    if "top_u8" in read:
+        kept.append(numpy_helper.from_array(np.array(127, np.uint8), "top_u8"))
+    for field, values in ((graph.node, nodes), (graph.initializer, kept)):
+        values = list(values)
+        del field[:]
+        field.extend(values)
+
+
+def _is_identity(pool: Any) -> bool:
+    return any(a.name == "kernel_shape" and list(a.ints) == [1, 1] for a in pool.attribute)
 
 
 def load(plan: Path, target: Target) -> OnnxRuntimeEngine:
@@ -115,7 +129,7 @@ def probe(model: Path, images: np.ndarray) -> list[np.ndarray]:
     import onnx
 
     graph = onnx.load(model)
-    clip_integers(graph)
+    prefer_integers(graph)
     onnx.save(graph, model)
     session = _session(model, 0)
     return list(session.run(None, {session.get_inputs()[0].name: images}))

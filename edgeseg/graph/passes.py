@@ -34,6 +34,10 @@ def to_u8(model: onnx.ModelProto) -> onnx.ModelProto:
     Zero-point 128 in general: s8 -128..127 becomes 0..255, value for value. Where a tensor cannot be negative the
     zero-point is 0, and the ReLU before it becomes a Clip to 0..127 steps, where the grid of training ends. OpenVINO
     fuses the Clip into the convolution; for ONNX Runtime, which does not, its backend moves it behind the rounding.
+
+    Where a convolution's rounded output goes into a sum, a 1x1 max-pool, which changes nothing, stands before the sum.
+    OpenVINO otherwise fuses convolution and sum, and leaves out the rounding between them (seen in 2026.4: on a small
+    network the labels agreed on 98.9 % of the pixels, and on 99.9 % with it; the price is 3 to 6 % of the latency).
     """
     model = onnx.ModelProto.FromString(model.SerializeToString())
     graph = model.graph
@@ -54,9 +58,35 @@ def to_u8(model: onnx.ModelProto) -> onnx.ModelProto:
     nodes = [n for node in graph.node for n in ((clips[node.name], node) if node.name in clips else (node,))]
     del graph.node[:]
     graph.node.extend(nodes)
+    hold_roundings(graph)
     del graph.value_info[:]  # the types of the tensors between have changed
     drop_unused(graph)
     return model
+
+
+def hold_roundings(graph: onnx.GraphProto) -> None:
+    """Put a 1x1 max-pool between each rounded convolution and the sum that reads it."""
+    links, nodes = Links(graph), []
+    for node in graph.node:
+        for i, tensor in enumerate(node.input if node.op_type == "Add" else ()):
+            if _rounds_a_convolution(links, tensor):
+                held = f"{node.name}.held.{i}"
+                nodes.append(helper.make_node("MaxPool", [tensor], [held], name=held, kernel_shape=[1, 1]))
+                node.input[i] = held
+        nodes.append(node)
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def _rounds_a_convolution(links: Links, tensor: str) -> bool:
+    """Whether a tensor is Conv -> (Clip) -> QuantizeLinear -> DequantizeLinear."""
+    for op in ("DequantizeLinear", "QuantizeLinear"):
+        if not links.made_by(tensor, op):
+            return False
+        tensor = links.maker[tensor].input[0]
+    if links.made_by(tensor, "Clip"):
+        tensor = links.maker[tensor].input[0]
+    return links.made_by(tensor, "Conv")
 
 
 def _clip(graph: onnx.GraphProto, links: Links, node: onnx.NodeProto) -> onnx.NodeProto:
