@@ -149,7 +149,7 @@ def keep(run: Run, results: Path) -> None:
     print(f"{run.path.name}: mIoU {facts['metrics']['miou']:.4f} in {facts['seconds']:.0f} s", flush=True)
 
 
-def progress(name: str):  # noqa: ANN201
+def progress(name: str):
     began = time.monotonic()
 
     def show(event: Event) -> None:

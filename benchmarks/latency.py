@@ -2,9 +2,9 @@
 
     python benchmarks/latency.py [--network ddrnet-23-slim] [--size 512x1024] [--threads 2] [--rounds 15]
 
-Only the engine is timed, from input tensor to coarse logits, with untrained weights: kernels take the same time whatever
-they multiply. The forms take turns, with a pause before each so that the threads of the one before have gone to sleep,
-and ratios are medians over rounds. Raw samples go to ``benchmarks/results/latency-NETWORK.json``.
+Only the engine is timed, from input tensor to coarse logits, with untrained weights: kernels take the same time
+whatever they multiply. The forms take turns, with a pause before each so that the threads of the one before have gone
+to sleep, and ratios are medians over rounds. Raw samples go to ``benchmarks/results/latency-NETWORK.json``.
 """
 
 from __future__ import annotations

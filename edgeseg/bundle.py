@@ -55,7 +55,9 @@ class Bundle:
         """Open and verify. Raises BundleError naming the first file that is missing or has changed."""
         path = Path(path)
         if not (path / PROVENANCE).is_file():
-            raise BundleError(f"{path} is not a bundle (no {PROVENANCE}): make one with 'edgeseg export RUN --out {path}'")
+            raise BundleError(
+                f"{path} is not a bundle (no {PROVENANCE}): make one with 'edgeseg export RUN --out {path}'"
+            )
         try:
             provenance = json.loads((path / PROVENANCE).read_text())
             files, digest = provenance["files"], provenance["digest"]

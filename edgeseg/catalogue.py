@@ -40,5 +40,5 @@ def pick(found: dict[str, Callable[..., Any]], name: str, what: str, error: type
     if name in found:
         return found[name]
     close = difflib.get_close_matches(name, found, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    raise error(f"no {what} called {name!r}{hint} edgeseg has: {', '.join(found)}")
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    raise error(f"no {what} called {name!r}: {hint}edgeseg has {', '.join(found)}")

@@ -19,7 +19,6 @@ missing its output, and runs everything from there; a training that was cut off 
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -117,8 +116,8 @@ def run_chain(
 ) -> list[dict[str, Any]]:
     """Run the steps with ``execute``, which takes a command line and returns an exit code.
 
-    Returns what the ledger holds: per step its verb, command line and exit code. Raises EdgesegError where a step fails;
-    the steps before it stay done.
+    Returns what the ledger holds: per step its verb, command line and exit code. Raises ChainStopped where a step
+    fails; the steps before it stay done.
     """
     chain = Path(chain)
     ledger, steps = read(chain)
@@ -141,7 +140,7 @@ def run_chain(
         ledger.parent.mkdir(parents=True, exist_ok=True)
         beside = ledger.with_name(f".{ledger.name}.writing")
         beside.write_text(json.dumps(entries, indent=2) + "\n")
-        os.replace(beside, ledger)
+        beside.replace(ledger)
     return entries
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 import shutil
 from collections.abc import Mapping
@@ -43,7 +42,9 @@ class Run:
         if facts is None:
             raise RunError(f"{path} is not a run (no run.json): make one with 'edgeseg train' or 'edgeseg distill'")
         if facts["status"] != "finished":
-            raise RunError(f"{path} is unfinished ({facts['status']}): repeat its 'edgeseg {facts['verb']}' with --resume")
+            raise RunError(
+                f"{path} is unfinished ({facts['status']}): repeat its 'edgeseg {facts['verb']}' with --resume"
+            )
         return cls(path, facts)
 
     @property
@@ -120,7 +121,7 @@ def replace_text(file: Path, text: str) -> None:
     """Write beside, then rename: a reader sees the old file or the new one."""
     beside = file.with_name(f".{file.name}.writing")
     beside.write_text(text)
-    os.replace(beside, file)
+    beside.replace(file)
 
 
 def save_weights(net: nn.Module, file: Path, metadata: Mapping[str, str] | None = None) -> None:
@@ -133,7 +134,7 @@ def save_tensors(tensors: Mapping[str, Tensor], file: Path, metadata: Mapping[st
     save_file(
         {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, beside, dict(metadata or {}) or None
     )
-    os.replace(beside, file)
+    beside.replace(file)
 
 
 def load_weights(net: nn.Module, file: Path) -> None:
@@ -176,8 +177,8 @@ class Progress:
         old = self.folder.with_name(".resume.old")
         shutil.rmtree(old, ignore_errors=True)
         if self.folder.exists():
-            os.replace(self.folder, old)
-        os.replace(beside, self.folder)
+            self.folder.replace(old)
+        beside.replace(self.folder)
         shutil.rmtree(old, ignore_errors=True)
 
     def load(self, module: nn.Module, optimizer: torch.optim.Optimizer) -> int:

@@ -16,9 +16,8 @@ from edgeseg import distill as distillation
 from edgeseg import networks, validate
 from edgeseg.bundle import Bundle
 from edgeseg.checkpoint import Progress, Run, load_weights, read_facts, save_weights, versions, write_facts
-from edgeseg.compress import qat as quantization
 from edgeseg.data import Dataset, open_dataset
-from edgeseg.errors import DataError, NetworkError, RunError, UserError
+from edgeseg.errors import DataError, RunError, UserError
 from edgeseg.graph.export import export as write_bundle
 from edgeseg.losses import cross_entropy
 from edgeseg.measure.accuracy import Evaluation
@@ -28,7 +27,7 @@ from edgeseg.panels import Panels
 from edgeseg.recipes import segmentation
 from edgeseg.score import evaluate_engine
 from edgeseg.target import Precision
-from edgeseg.train import Event, Listener, Options, Recipe, Trained, describe, silent
+from edgeseg.train import Event, Listener, Options, Recipe, describe, silent
 from edgeseg.train import train as run_recipe
 
 ROLES = {"train": "teacher", "distill": "student", "qat": "qat"}  # what a run's pictures are called
@@ -117,7 +116,9 @@ def qat(
     recipe = segmentation.quantized(parent.network, dataset, options, losses, committee, **grid)
     spec = dict(parent.facts["network"])
     parents = {"float": run, "teacher": list(teacher) or None}
-    return _train("qat", recipe, spec, dataset, Path(out), options, listen, parents=parents, grid=grid, reference=parent)
+    return _train(
+        "qat", recipe, spec, dataset, Path(out), options, listen, parents=parents, grid=grid, reference=parent
+    )
 
 
 def export(
@@ -252,7 +253,9 @@ def _train(
             state = "finished" if before["status"] == "finished" else "unfinished"
             raise RunError(f"{out} holds a {state} run: add --resume to go on with it, or choose another --out")
         if before["recipe"] != described:
-            raise RunError(f"{out} was begun otherwise ({_first_difference(before['recipe'], described)}): it cannot be resumed")
+            raise RunError(
+                f"{out} was begun otherwise ({_first_difference(before['recipe'], described)}): it cannot be resumed"
+            )
         if before["status"] == "finished":
             return Run.load(out)
     facts: dict[str, Any] = {
@@ -305,7 +308,11 @@ def open_training(data: str, options: Options) -> Dataset:
 
 
 def network_spec(name: str, dataset: Dataset, options: Mapping[str, Any] | None) -> dict[str, Any]:
-    spec = {"name": name, "num_classes": len(dataset.classes), **{k: v for k, v in (options or {}).items() if v is not None}}
+    spec = {
+        "name": name,
+        "num_classes": len(dataset.classes),
+        **{k: v for k, v in (options or {}).items() if v is not None},
+    }
     networks.build(**spec)  # a wrong name or option is refused before any work
     return spec
 
@@ -321,7 +328,9 @@ def start(spec: Mapping[str, Any], init: Path | None) -> nn.Module:
     return network
 
 
-def teachers(runs: Sequence[Path | str], dataset: Dataset, *, flip: bool, scales: Sequence[float] = (1.0,)) -> nn.Module:
+def teachers(
+    runs: Sequence[Path | str], dataset: Dataset, *, flip: bool, scales: Sequence[float] = (1.0,)
+) -> nn.Module:
     """The average of several runs, each looking at images as it was trained to."""
     if not runs:
         raise UserError("distillation needs at least one --teacher RUN (or --baseline, to train without)")
@@ -341,7 +350,10 @@ class Renormalised(nn.Module):
         super().__init__()
         self.network = network
         self.stride = network.stride
-        ours, theirs = ([torch.tensor(x).view(1, 3, 1, 1) for x in pair] for pair in ((segmentation.MEAN, segmentation.STD), (mean, std)))
+        ours, theirs = (
+            [torch.tensor(x).view(1, 3, 1, 1) for x in pair]
+            for pair in ((segmentation.MEAN, segmentation.STD), (mean, std))
+        )
         self.register_buffer("gain", ours[1] / theirs[1])
         self.register_buffer("shift", (ours[0] - theirs[0]) / theirs[1])
         self.same = tuple(mean) == segmentation.MEAN and tuple(std) == segmentation.STD

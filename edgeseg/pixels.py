@@ -78,7 +78,7 @@ def upsample_argmax(logits: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     alive = high >= low.max(0)  # (K, h, w)
     winner = alive.argmax(0).astype(np.uint8)  # (h, w): the label where one class is alive
     open_cells = alive.sum(0) > 1  # (h, w)
-    labels = winner[y0[:, None], x0]
+    labels: np.ndarray = winner[y0[:, None], x0]
     ys, xs = np.nonzero(open_cells[y0[:, None], x0])
     if len(ys):
         classes = np.flatnonzero((alive & open_cells).any((1, 2)))
@@ -101,7 +101,8 @@ def colorize(labels: np.ndarray, colors: tuple[tuple[int, int, int], ...]) -> np
     """RGB uint8 (H, W, 3) of labels (H, W); labels without a colour are black."""
     palette = np.zeros((256, 3), np.uint8)
     palette[: len(colors)] = colors
-    return palette[labels]
+    picture: np.ndarray = palette[labels]
+    return picture
 
 
 def overlay(

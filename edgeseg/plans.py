@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -61,7 +60,7 @@ def build_plan(bundle: Bundle, target: Target) -> Path:
         refuse_if_wrong(found, target)
         if plan.is_dir():
             shutil.rmtree(plan)
-        os.replace(built, plan)
+        built.replace(plan)
     return plan
 
 

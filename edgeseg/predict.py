@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -70,7 +71,9 @@ def frames_of(source: Path) -> Iterator[tuple[str, np.ndarray]]:
     elif source.suffix.lower() in IMAGES:
         yield source.stem, _read(source)
     else:
-        raise DataError(f"{source} is neither an image ({', '.join(sorted(IMAGES))}) nor a video ({', '.join(sorted(VIDEOS))})")
+        raise DataError(
+            f"{source} is neither an image ({', '.join(sorted(IMAGES))}) nor a video ({', '.join(sorted(VIDEOS))})"
+        )
 
 
 def _read(file: Path) -> np.ndarray:
@@ -94,7 +97,7 @@ def _decode(file: Path) -> Iterator[tuple[str, np.ndarray]]:
         raise DataError(f"{file} cannot be read as a video ({e})") from e
 
 
-def _pillow():  # type: ignore[no-untyped-def]
+def _pillow() -> Any:
     try:
         from PIL import Image
     except ModuleNotFoundError as e:

@@ -26,8 +26,8 @@ def evaluate_engine(
 ) -> Evaluation:
     """mIoU of an engine, from frame to label map, over every frame of a dataset.
 
-    ``reference`` gives the labels (H, W) of the network itself, frame by frame, and with them the agreement;
-    ``each`` is told every frame's number and labels. Raises DataError for frames without labels, or labels of other classes.
+    ``reference`` gives the labels (H, W) of the network itself, frame by frame, and with them the agreement; ``each``
+    is told every frame's number and labels. Raises DataError for frames without labels, or labels of other classes.
     """
     segmenter = Segmenter.load(bundle, target, precision=precision)
     contract = segmenter.contract

@@ -151,9 +151,7 @@ class Trained(NamedTuple):
     seconds: float
 
 
-def train(
-    recipe: Recipe, out: Path, *, device: str = "auto", workers: int = 0, listen: Listener = silent
-) -> Trained:
+def train(recipe: Recipe, out: Path, *, device: str = "auto", workers: int = 0, listen: Listener = silent) -> Trained:
     """Run a recipe, keeping what is needed to resume under ``out/resume`` and carrying on from it where it exists.
 
     Raises EdgesegError where the loss stops being finite. On Ctrl-C or SIGTERM the state is saved first, then

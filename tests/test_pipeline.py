@@ -113,9 +113,7 @@ def test_a_finished_run_is_neither_repeated_nor_overwritten(runs, drawn):
 
 def test_the_baseline_is_the_same_recipe_without_the_teacher(runs, drawn, tmp_path):
     student = {"student": "ddrnet-23-slim", "network": {"width": 0.25}, "data": drawn}
-    run = pipeline.distill(
-        teacher=[], baseline=True, out=tmp_path / "b", options=Options(steps=2, **SHORT), **student
-    )
+    run = pipeline.distill(teacher=[], baseline=True, out=tmp_path / "b", options=Options(steps=2, **SHORT), **student)
     ours, theirs = run.facts["recipe"], Run.load(runs / "student").facts["recipe"]
     differing = {key for key in ours if ours[key] != theirs[key]}
     assert differing == {"objective", "steps"}
@@ -172,7 +170,9 @@ def same_tensors(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool
     ],
 )
 def test_mistakes_are_said_before_anything_is_written(change, error, words, drawn, tmp_path):
-    call = {"model": "unet", "data": drawn, "out": tmp_path / "run"} | {k: v for k, v in change.items() if k != "options"}
+    call = {"model": "unet", "data": drawn, "out": tmp_path / "run"} | {
+        k: v for k, v in change.items() if k != "options"
+    }
     with pytest.raises(error, match=words):
         pipeline.train(**call, options=Options(**change.get("options", {"steps": 1})))
     assert not (tmp_path / "run").exists()

@@ -37,7 +37,9 @@ def test_a_frame_of_any_size_or_stride_is_taken():
     )
 
 
-@pytest.mark.parametrize("bad", [np.zeros((16, 24), np.uint8), np.zeros((16, 24, 3), np.float32), np.zeros((0, 4, 3), np.uint8)])
+@pytest.mark.parametrize(
+    "bad", [np.zeros((16, 24), np.uint8), np.zeros((16, 24, 3), np.float32), np.zeros((0, 4, 3), np.uint8)]
+)
 def test_what_is_no_frame_is_refused(bad):
     with pytest.raises(ContractError, match="expected a uint8 frame"):
         pixels.frame_to_input(bad, CONTRACT)

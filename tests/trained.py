@@ -21,7 +21,7 @@ def draw(seed: int) -> tuple[np.ndarray, np.ndarray]:
     x, side = int(rng.integers(0, w // 4)), int(rng.integers(16, 28))
     mask[horizon - 8 : horizon - 8 + side, x : x + side] = 2
     image = np.array([(90, 140, 220), (110, 110, 110), (200, 50, 40)], np.int16)[mask]
-    return np.clip(image + rng.integers(-25, 26, image.shape), 0, 255).astype(np.uint8), mask
+    return np.clip(image + rng.integers(-6, 7, image.shape), 0, 255).astype(np.uint8), mask
 
 
 @pytest.fixture(scope="session")

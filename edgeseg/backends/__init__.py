@@ -103,7 +103,7 @@ def get(name: str) -> Backend:
     if "." not in name and name not in names():
         raise UserError(f"no target {name!r}; edgeseg has: {', '.join(names())}")
     try:
-        return importlib.import_module(name if "." in name else f"{__name__}.{name}")  # type: ignore[return-value]
+        return importlib.import_module(name if "." in name else f"{__name__}.{name}")
     except ModuleNotFoundError as e:
         if "." in name or (e.name or "").startswith("edgeseg"):
             raise

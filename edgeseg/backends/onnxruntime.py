@@ -1,7 +1,7 @@
 """ONNX Runtime on the CPU, https://onnxruntime.ai.
 
-int8 runs from the u8 form: with s8 activations and a ReLU only a quarter of the convolutions fuse into int8 kernels, and
-the graph is slower than float; with u8 and zero-point 0 the ReLU is part of the quantization and all of them do.
+int8 runs from the u8 form: with s8 activations and a ReLU only a quarter of the convolutions fuse into int8 kernels,
+and the graph is slower than float; with u8 and zero-point 0 the ReLU is part of the rounding and all of them do.
 """
 
 from __future__ import annotations

@@ -202,7 +202,9 @@ def _insert_quantizers(graph: fx.GraphModule, input_scale: float | None) -> None
     for node in values:
         with graph.graph.inserting_after(node):
             call = graph.graph.call_module(f"quantizers.{leaders[node].name}", (node,))
-        node.replace_all_uses_with(call, delete_user_cb=lambda user, call=call: user is not call and not _reads_shape(user))
+        node.replace_all_uses_with(
+            call, delete_user_cb=lambda user, call=call: user is not call and not _reads_shape(user)
+        )
         if node.op == "placeholder" and input_scale is not None:
             graph.quantizers[leaders[node].name].fix(input_scale)
     for node in graph.graph.nodes:
@@ -262,7 +264,9 @@ def _fused_into_next(graph: fx.GraphModule, node: fx.Node) -> bool:
 
 
 def _reads_shape(node: fx.Node) -> bool:
-    return (node.op == "call_function" and node.target is getattr) or (node.op == "call_method" and node.target == "size")
+    return (node.op == "call_function" and node.target is getattr) or (
+        node.op == "call_method" and node.target == "size"
+    )
 
 
 def _shared_scales(graph: fx.GraphModule, values: list[fx.Node]) -> dict[fx.Node, fx.Node]:

@@ -60,9 +60,7 @@ class IntegerConv2d(nn.Module):
 
 
 def quantize(x: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
-    return torch.onnx.ops.symbolic(
-        "QuantizeLinear", (x, scale, zero), dtype=zero.dtype, shape=x.shape, version=OPSET
-    )
+    return torch.onnx.ops.symbolic("QuantizeLinear", (x, scale, zero), dtype=zero.dtype, shape=x.shape, version=OPSET)
 
 
 def dequantize(x: Tensor, scale: Tensor, zero: Tensor, *, axis: int | None = None) -> Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -72,7 +71,7 @@ def export(
                 prove(bundle, run, dataset, Target(backend=name, precision=precision))
         if out.exists():
             shutil.rmtree(out)
-        os.replace(bundle.path, out)
+        bundle.path.replace(out)
     return Bundle.load(out)
 
 

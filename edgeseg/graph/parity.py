@@ -34,7 +34,10 @@ class Parity:
 
 
 def compare(
-    segmenter: Segmenter, frames: Sequence[np.ndarray], truths: Sequence[np.ndarray], network_labels: Sequence[np.ndarray]
+    segmenter: Segmenter,
+    frames: Sequence[np.ndarray],
+    truths: Sequence[np.ndarray],
+    network_labels: Sequence[np.ndarray],
 ) -> Parity:
     """Label the frames (uint8 (H, W, 3), in the contract's order) and compare with what the network labelled."""
     k = len(segmenter.contract.classes)
@@ -98,8 +101,12 @@ def first_divergence(bundle: Bundle, network: nn.Module, target: Target, frame: 
         want = expected[path].pop(0).numpy()
         error = float(np.abs(found - want).mean() / max(float(np.abs(want).mean()), 1e-6))
         if error > DIVERGED:
-            return f"the first layer that diverges is {path.removeprefix('quantizers.')} (by {error:.1%} of its magnitude)"
-    return "no single layer diverges when each is read out: the difference is in what the engine fuses, or in the logits"
+            return (
+                f"the first layer that diverges is {path.removeprefix('quantizers.')} (by {error:.1%} of its magnitude)"
+            )
+    return (
+        "no single layer diverges when each is read out: the difference is in what the engine fuses, or in the logits"
+    )
 
 
 def _quantizer(node: onnx.NodeProto) -> str:
