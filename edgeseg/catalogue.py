@@ -7,7 +7,10 @@ an entry means adding a file, and nothing else.
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
+import inspect
+import math
 import pkgutil
 from collections.abc import Callable
 from types import ModuleType
@@ -42,3 +45,30 @@ def pick(found: dict[str, Callable[..., Any]], name: str, what: str, error: type
     close = difflib.get_close_matches(name, found, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     raise error(f"no {what} called {name!r}: {hint}edgeseg has {', '.join(found)}")
+
+
+def weighted(found: dict[str, Callable[..., Any]], text: str, what: str) -> tuple[float, Callable[..., Any]]:
+    """``"kl=1,temperature=4"``: the weight, and the entry with its options (keyword-only parameters) filled in.
+
+    Raises UserError, with an example, for anything else.
+    """
+    (name, weight), *options = (item.partition("=")[::2] for item in text.replace(" ", "").split(","))
+    entry = pick(found, name, what, UserError)
+    defaults = {k: p.default for k, p in inspect.signature(entry).parameters.items() if p.kind is p.KEYWORD_ONLY}
+    given = {}
+    for option, value in options:
+        if option not in defaults:
+            takes = ", ".join(f"{k} (default {v:g})" for k, v in defaults.items()) or "none"
+            raise UserError(f"{name} has no option {option!r} in {text!r}; its options: {takes}")
+        given[option] = _positive(value, text, option, name)
+    return _positive(weight, text, "the weight", name), functools.partial(entry, **given) if given else entry
+
+
+def _positive(value: str, text: str, what: str, name: str) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise UserError(f"{what} in {text!r} must be a positive number, got {value!r}; for example '{name}=1'")
+    return number

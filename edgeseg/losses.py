@@ -14,9 +14,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from edgeseg import catalogue
 from edgeseg.outputs import Batch, Outputs
 
-__all__ = ["cross_entropy", "dice", "ohem"]
+__all__ = ["balanced", "cross_entropy", "dice", "ohem"]
+
+
+def names() -> list[str]:
+    """Every loss on labels, as one types it: ``cross-entropy``."""
+    return [name.replace("_", "-") for name in __all__]
+
+
+def parse(text: str) -> tuple[float, Callable[..., Tensor]]:
+    """``"dice=1"`` or ``"ohem=1,thresh=0.7"``: the weight, and the loss with its options filled in.
+
+    Raises UserError, with an example, for anything else.
+    """
+    return catalogue.weighted(dict(zip(names(), map(globals().__getitem__, __all__))), text, "loss on labels")
 
 
 def cross_entropy(
@@ -29,6 +43,36 @@ def cross_entropy(
     def one(logits: Tensor) -> Tensor:
         pixels = _pixels(logits, batch.labels)
         return F.cross_entropy(pixels, labels, ignore_index=ignore_label, reduction="sum") / labelled
+
+    return _weighted(one, student, auxiliary_weight)
+
+
+def balanced(
+    student: Outputs,
+    teacher: Outputs | None,
+    batch: Batch,
+    *,
+    c: float = 1.02,
+    ignore_label: int = 255,
+    auxiliary_weight: float = 0.4,
+) -> Tensor:
+    """Cross-entropy in which a rare class weighs more: 1 / ln(c + p), p being its share of the batch's labelled pixels.
+
+    Paszke et al. 2016, "ENet", https://arxiv.org/abs/1606.02147, section 5.2: with c = 1.02 weights lie between 1.4 for
+    a class that fills the batch and 50 for one that hardly appears. The paper takes shares over the dataset.
+    """
+    labels = batch.labels.flatten()
+    known = labels[labels != ignore_label]
+
+    def one(logits: Tensor) -> Tensor:
+        k = logits.shape[1]
+        share = torch.bincount(known, minlength=k) / max(1, len(known))
+        weights = 1 / (c + share).log()
+        return (
+            F.cross_entropy(_pixels(logits, batch.labels), labels, weights, ignore_index=ignore_label, reduction="sum")
+            / (weights @ share).clamp_min(1e-12)
+            / max(1, len(known))
+        )
 
     return _weighted(one, student, auxiliary_weight)
 

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from edgeseg import distill as distillation
+from edgeseg import losses as supervision
 from edgeseg import networks, validate
 from edgeseg.bundle import Bundle
 from edgeseg.checkpoint import Progress, Run, load_weights, read_facts, save_weights, versions, write_facts
 from edgeseg.data import Dataset, open_dataset
 from edgeseg.errors import DataError, RunError, UserError
 from edgeseg.graph.export import export as write_bundle
-from edgeseg.losses import cross_entropy
 from edgeseg.measure.accuracy import Evaluation
 from edgeseg.objectives import Ensemble, Loss
 from edgeseg.outputs import Outputs
@@ -32,6 +32,7 @@ from edgeseg.train import train as run_recipe
 
 ROLES = {"train": "teacher", "distill": "student", "qat": "qat"}  # what a run's pictures are called
 DEFAULT_LOSSES = ("kl=1", "cwd=3")
+DEFAULT_LABEL_LOSSES = ("cross-entropy=1",)
 
 
 def train(
@@ -39,16 +40,20 @@ def train(
     model: str,
     data: str,
     out: Path | str,
+    label_loss: Sequence[str] = DEFAULT_LABEL_LOSSES,
     network: Mapping[str, Any] | None = None,
     init: Path | None = None,
     options: Options | None = None,
     listen: Listener = silent,
 ) -> Run:
-    """Train a network on labels: a teacher, or any other. ``network`` holds its own options (width, attention, ...)."""
+    """Train a network on labels: a teacher, or any other. ``network`` holds its own options (width, attention, ...).
+
+    ``label_loss`` holds texts such as ``"cross-entropy=1"``, ``"ohem=1"`` or ``"dice=0.5"``, which are summed.
+    """
     options = options or Options()
     dataset = open_training(data, options)
     spec = network_spec(model, dataset, network)
-    recipe = segmentation.on_labels(partial(start, spec, init), dataset, options, [(1.0, cross_entropy)])
+    recipe = segmentation.on_labels(partial(start, spec, init), dataset, options, from_labels(label_loss))
     return _train("train", recipe, spec, dataset, Path(out), options, listen, parents={"init": init})
 
 
@@ -60,6 +65,7 @@ def distill(
     out: Path | str,
     loss: Sequence[str] = DEFAULT_LOSSES,
     labels: bool = True,
+    label_loss: Sequence[str] = DEFAULT_LABEL_LOSSES,
     baseline: bool = False,
     network: Mapping[str, Any] | None = None,
     init: Path | None = None,
@@ -70,15 +76,16 @@ def distill(
 ) -> Run:
     """Train a student under one or several teachers, averaged; with ``baseline``, the identical recipe without them.
 
-    ``loss`` holds texts such as ``"kl=1,temperature=4"``. ``flip`` and ``scales`` let the teachers look again at the
-    mirrored and resized image. Without ``labels`` the student learns from the teachers alone.
+    ``loss`` holds texts such as ``"kl=1,temperature=4"``, ``label_loss`` those of ``train``. ``flip`` and ``scales``
+    let the teachers look again at the mirrored and resized image. Without ``labels`` the student learns from the
+    teachers alone.
     """
     options = options or Options()
     if baseline and not labels:
         raise UserError("a baseline learns from labels alone: leave out --baseline or --no-labels")
     dataset = open_training(data, options)
     spec = network_spec(student, dataset, network)
-    losses: list[tuple[float, Loss]] = [(1.0, cross_entropy)] if labels else []
+    losses = from_labels(label_loss) if labels else []
     if not baseline:
         losses += [distillation.parse(text) for text in loss]
     committee = None if baseline else teachers(teacher, dataset, flip=flip, scales=scales)
@@ -95,6 +102,7 @@ def qat(
     teacher: Sequence[Path | str] = (),
     loss: Sequence[str] = DEFAULT_LOSSES,
     labels: bool = True,
+    label_loss: Sequence[str] = DEFAULT_LABEL_LOSSES,
     weight_bits: int = 7,
     flip: bool = False,
     options: Options | None = None,
@@ -107,7 +115,7 @@ def qat(
         raise RunError(f"{run} is quantized already: give the float run that it came from")
     dataset = open_training(data, options)
     same_classes(parent, dataset)
-    losses: list[tuple[float, Loss]] = [(1.0, cross_entropy)] if labels else []
+    losses = from_labels(label_loss) if labels else []
     losses += [distillation.parse(text) for text in loss] if teacher else []
     if not losses:
         raise UserError("nothing to learn from: give --teacher, or leave out --no-labels")
@@ -298,6 +306,10 @@ def _train(
     write_facts(out, {**facts, "status": "finished", "finished": finished})
     Progress(out).remove()
     return Run.load(out)
+
+
+def from_labels(texts: Sequence[str]) -> list[tuple[float, Loss]]:
+    return [supervision.parse(text) for text in texts]
 
 
 def open_training(data: str, options: Options) -> Dataset:

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from edgeseg import losses
+from edgeseg.errors import UserError
 from edgeseg.outputs import Batch, Outputs
 
 ALL = [getattr(losses, name) for name in losses.__all__]
@@ -106,3 +107,19 @@ def test_dice_by_hand():
     first = 1 - 2 * (1 / 4) / (2 / 16 + 1)
     second = 1 - 2 * (3 / 4) / (2 * 9 / 16 + 1)
     assert value.item() == pytest.approx((first + second) / 2)
+
+
+def test_balanced_by_hand():
+    """Three pixels of class 0 and one of class 1, all at 1/4 : 3/4: the rare one counts by its larger weight."""
+    value = losses.balanced(Outputs(QUARTERS.expand(1, 2, 1, 4)), None, batch(torch.tensor([[[0, 0, 0, 1]]])), c=1.1)
+    common, rare = 1 / math.log(1.1 + 3 / 4), 1 / math.log(1.1 + 1 / 4)
+    want = (3 * common * -math.log(1 / 4) + rare * -math.log(3 / 4)) / (3 * common + rare)
+    assert value.item() == pytest.approx(want)
+
+
+def test_a_text_names_a_loss_its_weight_and_its_options():
+    weight, loss = losses.parse("ohem=0.5,thresh=0.9")
+    assert (weight, loss.func, loss.keywords) == (0.5, losses.ohem, {"thresh": 0.9})
+    assert losses.parse("cross-entropy=1") == (1.0, losses.cross_entropy)
+    with pytest.raises(UserError, match=r"no loss on labels called 'focal'.*balanced, cross-entropy, dice, ohem"):
+        losses.parse("focal=1")

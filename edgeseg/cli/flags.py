@@ -18,6 +18,7 @@ TRAINING = "Training"  # headings in --help
 ANYWHERE = "Every command"
 
 DEFAULT_LOSSES = ("kl=1", "cwd=3")
+DEFAULT_LABEL_LOSSES = ("cross-entropy=1",)
 
 Json = Annotated[
     bool,
@@ -60,6 +61,13 @@ Losses = Annotated[
     typer.Option(
         metavar="NAME=WEIGHT",
         help=f"Repeatable: kl=1, mse=1, cwd=3, kl=1,temperature=4. Default: {' and '.join(DEFAULT_LOSSES)}.",
+    ),
+]
+LabelLosses = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=WEIGHT",
+        help=f"Repeatable, on labels: cross-entropy=1, balanced=1, ohem=1, dice=1. Default: {DEFAULT_LABEL_LOSSES[0]}.",
     ),
 ]
 Labels = Annotated[bool, typer.Option("--labels/--no-labels", help="Learn from labels too, or from the teacher alone.")]

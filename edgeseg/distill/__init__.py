@@ -7,9 +7,6 @@ teacher's logits are read at that point.
 
 from __future__ import annotations
 
-import functools
-import inspect
-import math
 import sys
 from collections.abc import Callable
 
@@ -38,16 +35,7 @@ def parse(text: str) -> tuple[float, Callable[..., Tensor]]:
 
     Raises UserError, with an example, for anything else.
     """
-    (name, weight), *options = (item.partition("=")[::2] for item in text.replace(" ", "").split(","))
-    loss = get(name)
-    defaults = {k: p.default for k, p in inspect.signature(loss).parameters.items() if p.kind is p.KEYWORD_ONLY}
-    given = {}
-    for option, value in options:
-        if option not in defaults:
-            takes = ", ".join(f"{k} (default {v:g})" for k, v in defaults.items()) or "none"
-            raise UserError(f"{name} has no option {option!r} in {text!r}; its options: {takes}")
-        given[option] = _positive(value, text, option)
-    return _positive(weight, text, "the weight"), functools.partial(loss, **given) if given else loss
+    return catalogue.weighted(catalogue.entries(_HERE), text, "distillation loss")
 
 
 def both_logits(student: Outputs, teacher: Outputs | None) -> tuple[Tensor, Tensor]:
@@ -66,15 +54,3 @@ def both_logits(student: Outputs, teacher: Outputs | None) -> tuple[Tensor, Tens
     if theirs.shape[-2:] != ours.shape[-2:]:
         theirs = F.interpolate(theirs, size=ours.shape[-2:], mode="bilinear", align_corners=False)
     return ours, theirs
-
-
-def _positive(value: str, text: str, what: str) -> float:
-    try:
-        number = float(value)
-    except ValueError:
-        number = math.nan
-    if not 0 < number < math.inf:
-        raise UserError(
-            f"{what} in {text!r} must be a positive number, got {value!r}; for example 'kl=1,temperature=4'"
-        )
-    return number

@@ -54,11 +54,23 @@ def calibrated(net: nn.Module, images: torch.Tensor, **options) -> nn.Module:
 
 def test_quantizers_stand_where_engines_round(small):
     graph = qat.prepare(small)
-    # relu_1 is the sum behind its ReLU. The pool has a scale of its own; the resize keeps the pool's, and the
-    # concatenation makes all that enter it share one.
-    assert sorted(graph.quantizers) == ["a_2", "b_1", "relu", "x"]
+    # "relu" is the sum behind its ReLU, which shares the concatenation's scale with the resize; the pool has its own.
+    assert sorted(graph.quantizers) == ["a_2", "b_1", "pool", "relu", "x"]
     targets = [str(n.target) for n in graph.graph.nodes if str(n.target).startswith("quantizers.")]
-    assert targets.count("quantizers.relu") == 4  # the sum, the pool, the resize and the concatenation
+    assert targets.count("quantizers.relu") == 3  # the sum, the resize and the concatenation
+
+
+def test_a_folded_bias_is_a_whole_number_of_integer_steps(small, images):
+    graph = calibrated(small, images)
+    conv, bn = graph.get_submodule("b.0"), graph.get_submodule("b.1")
+    assert isinstance(bn, qat.GridBatchNorm2d)
+    with torch.no_grad():
+        bias = bn(torch.zeros(1, 8, 1, 1))[0, :, 0, 0]
+        gain = bn.weight / (bn.running_var + bn.eps).sqrt()
+        steps = bias / (graph.quantizers["a_2"].scale * conv.weight_scale() * gain.abs())
+        exact = bn.bias - bn.running_mean * gain
+    torch.testing.assert_close(steps, steps.round(), rtol=0, atol=1e-2)
+    assert ((bias - exact).abs() <= 0.51 * (bias / steps).abs()).all()
 
 
 def test_state_dict_keys_survive(small):
