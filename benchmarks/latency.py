@@ -85,10 +85,14 @@ def write_graphs(network: str, size: tuple[int, int], folder: Path) -> None:
 
 
 def open_engine(folder: Path, backend: str, precision: str, form: str, threads: int) -> backends.Engine:
+    """As ``load`` opens what ``build`` writes."""
     module = backends.get(backend)
     if backend == "openvino":
         return module.OpenvinoEngine(folder / f"{form}.onnx", precision, threads)
-    return module.OnnxRuntimeEngine(folder / f"{form}.onnx", threads)
+    model = onnx.load(folder / f"{form}.onnx")
+    module.prefer_integers(model)
+    onnx.save(model, folder / f"{form}-onnxruntime.onnx")
+    return module.OnnxRuntimeEngine(folder / f"{form}-onnxruntime.onnx", threads)
 
 
 def take_turns(engines: dict[str, backends.Engine], images: np.ndarray, rounds: int) -> dict[str, list[float]]:

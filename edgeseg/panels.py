@@ -6,6 +6,8 @@ side by side. ``panels.json`` lists them: ``{"kind": "panels", "panels": [{"fram
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,17 @@ from edgeseg.pixels import colorize, overlay
 
 FRAMES = 4
 INDEX = "panels.json"
+
+
+@contextmanager
+def pictures(folder: Path | str | None, role: str, dataset: Dataset) -> Iterator[Callable[[int, np.ndarray], None]]:
+    """What to call with each frame's number and labels; it draws nothing where there is no folder."""
+    if folder is None:
+        yield lambda i, labels: None
+        return
+    panels = Panels(Path(folder), role, dataset)
+    yield panels
+    panels.close()
 
 
 class Panels:

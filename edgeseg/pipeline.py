@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from edgeseg import distill as distillation
 from edgeseg import losses as supervision
-from edgeseg import networks, validate
+from edgeseg import networks, score, students, validate
 from edgeseg.bundle import Bundle
 from edgeseg.checkpoint import Progress, Run, load_weights, read_facts, save_weights, versions, write_facts
 from edgeseg.data import Dataset, open_dataset
@@ -23,9 +23,8 @@ from edgeseg.graph.export import export as write_bundle
 from edgeseg.measure.accuracy import Evaluation
 from edgeseg.objectives import Ensemble, Loss
 from edgeseg.outputs import Outputs
-from edgeseg.panels import Panels
+from edgeseg.panels import pictures
 from edgeseg.recipes import segmentation
-from edgeseg.score import evaluate_engine
 from edgeseg.target import Precision
 from edgeseg.train import Event, Listener, Options, Recipe, describe, silent
 from edgeseg.train import train as run_recipe
@@ -168,46 +167,49 @@ def evaluate(
     ``panels`` is a folder for pictures of a few frames, which a report shows side by side.
     """
     path = Path(path)
-    dataset = open_dataset(data, split)
-    is_run = (path / "run.json").is_file()
-    role = ROLES[Run.load(path).facts["verb"]] if is_run else precision
-    pictures = Panels(Path(panels), role, dataset) if panels else None
-
-    def each(i: int, labels: np.ndarray) -> None:
-        listen(Event(i + 1, len(dataset), {}, "evaluating"))
-        if pictures:
-            pictures(i, labels)
-
-    found = _evaluate(path, dataset, target, precision, reference, device_of(device), each)
-    if pictures:
-        pictures.close()
-    return found
-
-
-def _evaluate(
-    path: Path,
-    dataset: Dataset,
-    target: str | None,
-    precision: Precision,
-    reference: Path | str | None,
-    device: str,
-    each: Callable[[int, np.ndarray], None],
-) -> Evaluation:
     if (path / "run.json").is_file():
         if target not in (None, "torch"):
             raise UserError(f"{path} is a run, which torch evaluates: export it to evaluate it with {target}")
-        return evaluate_network(Run.load(path), dataset, device, each)
-    if target is None:
-        raise UserError(f"say which engine evaluates {path}: --target openvino or --target onnxruntime")
-    bundle, theirs = Bundle.load(path), None
-    if reference is not None:
-        run, contract = Run.load(reference), bundle.contract
-        network = run.network() if precision == "int8" else run.float_network()
-        pairs = validate.network_labels(
-            network, dataset, size_hw=contract.size_hw, mean=contract.mean, std=contract.std, device=device
+        run, dataset = Run.load(path), open_dataset(data, split)
+        with pictures(panels, ROLES[run.facts["verb"]], dataset) as draw:
+            return evaluate_network(run, dataset, device_of(device), _both(draw, listen, len(dataset)))
+    if reference is None or target is None:
+        return score.evaluate(
+            path,
+            data=data,
+            split=split,
+            target=target,
+            precision=precision,
+            panels=panels,
+            each=lambda done, of: listen(Event(done, of, {}, "evaluating")),
         )
-        theirs = (labels for labels, _ in pairs)
-    return evaluate_engine(bundle, dataset, target, precision=precision, reference=theirs, each=each)
+    bundle, run, dataset = Bundle.load(path), Run.load(reference), open_dataset(data, split)
+    contract = bundle.contract
+    pairs = validate.network_labels(
+        run.network() if precision == "int8" else run.float_network(),
+        dataset,
+        size_hw=contract.size_hw,
+        mean=contract.mean,
+        std=contract.std,
+        device=device_of(device),
+    )
+    with pictures(panels, precision, dataset) as draw:
+        return score.evaluate_engine(
+            bundle,
+            dataset,
+            target,
+            precision=precision,
+            reference=(labels for labels, _ in pairs),
+            each=_both(draw, listen, len(dataset)),
+        )
+
+
+def _both(draw: Callable[[int, np.ndarray], None], listen: Listener, count: int) -> Callable[[int, np.ndarray], None]:
+    def each(i: int, labels: np.ndarray) -> None:
+        draw(i, labels)
+        listen(Event(i + 1, count, {}, "evaluating"))
+
+    return each
 
 
 def evaluate_network(
@@ -254,6 +256,11 @@ def _train(
     reference: Run | None = None,
 ) -> Run:
     """Run a recipe into a run directory: begun, resumed or refused; finished, scored and closed."""
+    if network["name"] in students.names() and segmentation.batch_size(dataset, options) < 2:
+        raise UserError(
+            f"{network['name']} normalises its global average over the batch, which needs two frames or more: "
+            "give --batch-size 2, and at least two frames to train on"
+        )
     before = read_facts(out)
     described = describe(recipe)
     if before is not None:
@@ -295,13 +302,13 @@ def _train(
         held_out = None  # a dataset without a val split trains all the same; its run has no score
     if held_out is not None and held_out[0].mask is not None:
         count = len(held_out)
-        score = evaluate_network(
+        found = evaluate_network(
             Run(out, facts),
             held_out,
             device_of(options.device),
             lambda i, labels: listen(Event(i + 1, count, {}, "evaluating")),
         )
-        facts["metrics"] = {"miou": score.miou, "per_class": score.per_class, "frames": score.frames}
+        facts["metrics"] = {"miou": found.miou, "per_class": found.per_class, "frames": found.frames}
     finished = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     write_facts(out, {**facts, "status": "finished", "finished": finished})
     Progress(out).remove()

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from edgeseg.bundle import Bundle
-from edgeseg.data import Dataset
-from edgeseg.errors import DataError
+from edgeseg.data import Dataset, open_dataset
+from edgeseg.errors import DataError, UserError
 from edgeseg.measure.accuracy import Confusion, Evaluation
+from edgeseg.panels import pictures
 from edgeseg.segmenter import Segmenter
 from edgeseg.target import Precision, Target
 
@@ -61,6 +62,29 @@ def evaluate_engine(
         data=dataset.spec,
         split=dataset.split,
     )
+
+
+def evaluate(
+    bundle: Path | str,
+    *,
+    data: str,
+    split: str = "val",
+    target: str | None,
+    precision: Precision = "int8",
+    panels: Path | str | None = None,
+    each: Callable[[int, int], None] = lambda done, of: None,
+) -> Evaluation:
+    """``evaluate_engine`` on a dataset by its name, with pictures for a report: ``edgeseg eval BUNDLE``."""
+    if target is None:
+        raise UserError(f"say which engine evaluates {bundle}: --target openvino or --target onnxruntime")
+    dataset = open_dataset(data, split)
+    with pictures(panels, precision, dataset) as draw:
+
+        def note(i: int, labels: np.ndarray) -> None:
+            draw(i, labels)
+            each(i + 1, len(dataset))
+
+        return evaluate_engine(bundle, dataset, target, precision=precision, each=note)
 
 
 def in_order(rgb: np.ndarray, color: str) -> np.ndarray:

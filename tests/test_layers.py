@@ -33,7 +33,8 @@ ROBOT = [
 BUILD = [
     {"outputs"},
     {"data", "blocks"},
-    {"score", "panels"},
+    {"panels"},
+    {"score"},
     {"students", "teachers", "losses", "distill"},
     {"networks", "augment"},
     {"batches", "objectives"},

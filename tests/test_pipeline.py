@@ -43,7 +43,7 @@ class Interrupt:
 
 def test_a_run_says_what_it_is(runs):
     run = Run.load(runs / "student")
-    assert run.classes == ("sky", "road", "box") and run.size_hw == (64, 96)
+    assert run.classes == ("sky", "road", "box") and run.size_hw == (128, 192)
     assert run.facts["metrics"]["miou"] > 0.5
     assert run.facts["parents"]["teacher"] == [Run.load(runs / "teacher").identity()]
     assert run.facts["recipe"]["objective"]["losses"][1] == [1.0, "edgeseg.distill.kl:kl"]
@@ -167,6 +167,8 @@ def same_tensors(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool
         ({"data": "folder:/nowhere"}, DataError, "/nowhere"),
         ({"options": {"steps": 1, "epochs": 1}}, UserError, "not both"),
         ({"options": {"steps": 0}}, UserError, "positive"),
+        ({"model": "fast-scnn", "options": {"steps": 1, "batch_size": 1}}, UserError, "--batch-size 2"),
+        ({"label_loss": ["focal=1"]}, UserError, "no loss on labels called 'focal'"),
     ],
 )
 def test_mistakes_are_said_before_anything_is_written(change, error, words, drawn, tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-SIZE_HW = (64, 96)
+SIZE_HW = (128, 192)
 
 
 def draw(seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -18,8 +18,8 @@ def draw(seed: int) -> tuple[np.ndarray, np.ndarray]:
     mask = np.zeros((h, w), np.uint8)
     horizon = int(rng.integers(h // 3, 2 * h // 3))
     mask[horizon:] = 1
-    x, side = int(rng.integers(0, w // 4)), int(rng.integers(16, 28))
-    mask[horizon - 8 : horizon - 8 + side, x : x + side] = 2
+    x, side = int(rng.integers(0, w // 4)), int(rng.integers(40, 60))
+    mask[horizon - 16 : horizon - 16 + side, x : x + side] = 2
     image = np.array([(90, 140, 220), (110, 110, 110), (200, 50, 40)], np.int16)[mask]
     return np.clip(image + rng.integers(-6, 7, image.shape), 0, 255).astype(np.uint8), mask
 
@@ -46,7 +46,7 @@ def runs(drawn: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from edgeseg.train import Options
 
     root = tmp_path_factory.mktemp("runs")
-    short = {"batch_size": 4, "crop": (64, 96)}
+    short = {"batch_size": 4, "crop": SIZE_HW}
     pipeline.train(
         model="unet",
         network={"width": 8, "stem_stride": 4},
@@ -60,7 +60,7 @@ def runs(drawn: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
         network={"width": 0.25},
         data=drawn,
         out=root / "student",
-        options=Options(steps=60, **short),
+        options=Options(steps=80, **short),
     )
     pipeline.qat(
         root / "student", teacher=[root / "teacher"], data=drawn, out=root / "qat", options=Options(steps=12, **short)

@@ -70,20 +70,33 @@ def evaluate(
     json: flags.Json = False,
 ) -> None:
     """Measure mIoU, whole and per class, of a network or of an engine."""
-    from edgeseg import pipeline
-
     with screen.working("eval") as watch:
-        found = pipeline.evaluate(
-            path,
-            data=data,
-            split=split,
-            target=target,
-            precision=precision,
-            reference=reference,
-            panels=panels,
-            device=device,
-            listen=watch,
-        )
+        if reference is None and (path / "contract.json").is_file():  # as on a robot, without torch
+            from edgeseg import score
+
+            found = score.evaluate(
+                path,
+                data=data,
+                split=split,
+                target=target,
+                precision=precision,
+                panels=panels,
+                each=lambda done, of: watch(screen.Tick(done, of)),
+            )
+        else:
+            from edgeseg import pipeline
+
+            found = pipeline.evaluate(
+                path,
+                data=data,
+                split=split,
+                target=target,
+                precision=precision,
+                reference=reference,
+                panels=panels,
+                device=device,
+                listen=watch,
+            )
     if out:
         found.write(out)
     following = f"edgeseg report {out} --out report.html" if out else "keep the result with --out FILE.json"

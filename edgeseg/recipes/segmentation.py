@@ -107,8 +107,12 @@ def batches(dataset: Dataset, *, crop_hw: tuple[int, int], batch_size: int, seed
 
 def views(dataset: Dataset, options: Options) -> Callable[[], Batches]:
     """The batches that the options ask for; by default whole frames, 8 at a time."""
-    size = options.batch_size or min(BATCH, len(dataset))
+    size = batch_size(dataset, options)
     return partial(batches, dataset, crop_hw=options.crop or whole(dataset), batch_size=size, seed=options.seed)
+
+
+def batch_size(dataset: Dataset, options: Options) -> int:
+    return options.batch_size or min(BATCH, len(dataset))
 
 
 def whole(dataset: Dataset) -> tuple[int, int]:
@@ -119,5 +123,5 @@ def whole(dataset: Dataset) -> tuple[int, int]:
 
 def length(dataset: Dataset, options: Options, *, epochs: int = EPOCHS) -> tuple[int, int]:
     """Steps in all, and in an epoch."""
-    per_epoch = math.ceil(len(dataset) / (options.batch_size or min(BATCH, len(dataset))))
+    per_epoch = math.ceil(len(dataset) / batch_size(dataset, options))
     return options.steps or per_epoch * (options.epochs or epochs), per_epoch

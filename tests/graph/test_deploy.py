@@ -11,6 +11,7 @@ import pytest
 import torch
 from onnx import numpy_helper
 
+from edgeseg import backends
 from edgeseg.bundle import Bundle
 from edgeseg.checkpoint import Run
 from edgeseg.graph import passes
@@ -21,7 +22,7 @@ def bundle(exported: Path) -> Bundle:
     return Bundle.load(exported)
 
 
-def exact(path: Path, images: np.ndarray) -> np.ndarray:
+def exact(path: Path | bytes, images: np.ndarray) -> np.ndarray:
     """The graph computed as written, node by node, nothing fused."""
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -45,8 +46,8 @@ def test_int8_graph_is_the_network_under_fake_quantization(bundle, runs):
     with torch.inference_mode():
         want = Run.load(runs / "qat").network()(torch.from_numpy(images)).logits.numpy()
     got = exact(bundle.graph("int8"), images)
-    # Folding rounds differently in the last bit of a float, and now and then that is one step of a grid.
-    assert np.abs(got - want).mean() < 0.02 * np.abs(want).mean()
+    # Folding rounds differently in the last bit of a float: now and then one step of a grid, which then spreads.
+    assert np.abs(got - want).mean() < 0.05 * np.abs(want).mean()
     assert (got.argmax(1) == want.argmax(1)).mean() > 0.995
 
 
@@ -85,21 +86,44 @@ def test_nodes_bear_the_names_of_modules(bundle, runs):
         assert isinstance(modules[name.removesuffix(".Conv")], torch.nn.Conv2d)
 
 
-def test_every_relu_before_a_u8_is_dropped(bundle):
+def test_what_cannot_be_negative_is_clipped_where_training_clipped_it(bundle):
     model = onnx.load(bundle.graph("int8-cpu"))
     links = passes.Links(model.graph)
     assert not [n.name for n in model.graph.node if n.op_type == "Relu" and len(links.readers[n.output[0]]) == 1]
+    rounded = [n for n in model.graph.node if n.op_type == "QuantizeLinear" and n.input[2] == "zero_u8"]
+    assert rounded
+    for node in rounded:
+        bottom, top = (numpy_helper.to_array(links.constants[t]) for t in links.maker[node.input[0]].input[1:])
+        assert bottom == 0 and top == pytest.approx(127 * numpy_helper.to_array(links.constants[node.input[1]]))
 
 
-def test_what_was_negative_keeps_its_middle_zero_point():
+def test_a_sum_reads_rounded_convolutions_through_a_held_rounding(bundle):
+    model = onnx.load(bundle.graph("int8-cpu"))
+    links = passes.Links(model.graph)
+    held = [n for n in model.graph.node if n.op_type == "MaxPool"]
+    assert len(held) > 10 and all(list(n.attribute[0].ints) == [1, 1] for n in held)
+    assert {r.op_type for n in held for r in links.readers[n.output[0]]} == {"Add"}
+
+
+def test_onnx_runtime_hears_integers_only(bundle):
+    """Neither Clip nor 1x1 max-pool is left, and what comes out is the same."""
+    model = onnx.load(bundle.graph("int8-cpu"))
+    backends.get("onnxruntime").prefer_integers(model)
+    kinds = {n.op_type for n in model.graph.node}
+    assert "Min" in kinds and not kinds & {"Clip", "MaxPool"}
+    images = on_grid(2, bundle.contract.input_shape)
+    assert np.array_equal(exact(model.SerializeToString(), images), exact(bundle.graph("int8-cpu"), images))
+
+
+def two_roundings() -> onnx.ModelProto:
     """Input -> rounded -> Relu -> rounded: the first grid needs both signs, the second only one."""
     helper, float_ = onnx.helper, onnx.TensorProto.FLOAT
     constants = {"s": np.float32(0.1), "z": np.int8(0)}
     nodes = [
-        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["xq"]),
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["xq"], name="first"),
         helper.make_node("DequantizeLinear", ["xq", "s", "z"], ["xd"]),
         helper.make_node("Relu", ["xd"], ["r"]),
-        helper.make_node("QuantizeLinear", ["r", "s", "z"], ["rq"]),
+        helper.make_node("QuantizeLinear", ["r", "s", "z"], ["rq"], name="second"),
         helper.make_node("DequantizeLinear", ["rq", "s", "z"], ["y"]),
     ]
     graph = helper.make_graph(
@@ -109,9 +133,13 @@ def test_what_was_negative_keeps_its_middle_zero_point():
         [helper.make_tensor_value_info("y", float_, [4])],
         [numpy_helper.from_array(np.asarray(v), k) for k, v in constants.items()],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-    u8 = passes.to_u8(model)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+
+
+def test_what_was_negative_keeps_its_middle_zero_point():
+    u8 = passes.to_u8(two_roundings())
     assert [n.input[2] for n in u8.graph.node if n.op_type == "QuantizeLinear"] == ["middle_u8", "zero_u8"]
-    x = np.array([-0.5, -0.04, 0.26, 1.2], np.float32)
-    y = ort.InferenceSession(u8.SerializeToString()).run(None, {"x": x})[0]
-    np.testing.assert_allclose(y, [0, 0, 0.3, 1.2], atol=1e-6)
+    x = np.array([-0.5, -0.04, 0.26, 99], np.float32)
+    want = ort.InferenceSession(two_roundings().SerializeToString()).run(None, {"x": x})[0]
+    np.testing.assert_allclose(want, [0, 0, 0.3, 12.7], atol=1e-6)
+    np.testing.assert_array_equal(ort.InferenceSession(u8.SerializeToString()).run(None, {"x": x})[0], want)

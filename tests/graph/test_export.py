@@ -108,7 +108,7 @@ def test_a_refused_build_leaves_nothing(runs, tmp_path, monkeypatch):
 def test_golden_frames_must_be_able_to_fail(drawn):
     blind = lambda frame: np.zeros(frame.shape[:2], np.uint8)  # noqa: E731
     with pytest.raises(DataError, match="would not reveal a mirrored image"):
-        golden.choose(open_dataset(drawn, "val"), (64, 96), blind)
+        golden.choose(open_dataset(drawn, "val"), (128, 192), blind)
 
 
 def test_evaluating_an_engine_against_its_network(exported, runs, drawn, tmp_path):
