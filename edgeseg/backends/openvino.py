@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,10 +21,18 @@ NAMES = {"u8": "int8", "i8": "int8", "f32": "fp32", "bf16": "bf16", "f16": "fp16
 CONVOLUTIONS = {"Convolution", "GroupConvolution"}
 
 
+@functools.cache
+def core() -> ov.Core:
+    """One for the life of the process. The CPU plugin gives the thread that loads it an alternate signal stack, and
+    unmaps it when the last Core goes, on whatever thread that happens: a later Ctrl-C, or the end of a worker process,
+    would then end in a segmentation fault (seen in 2026.4)."""
+    return ov.Core()
+
+
 def build(bundle: Bundle, target: Target, out: Path) -> Path:
     """Convert to OpenVINO's own format, valid on any CPU; kernels are chosen at load."""
     out.mkdir(parents=True, exist_ok=True)
-    model = ov.Core().read_model(bundle.graph(FORM[target.precision]))
+    model = core().read_model(bundle.graph(FORM[target.precision]))
     ov.save_model(model, out / "model.xml", compress_to_fp16=False)
     Plan(
         backend=target.backend,
@@ -47,7 +56,7 @@ class OpenvinoEngine:
         options: dict[str, object] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": HINT[precision]}
         if threads:
             options["INFERENCE_NUM_THREADS"] = threads
-        self.compiled = ov.Core().compile_model(model, "CPU", options)
+        self.compiled = core().compile_model(model, "CPU", options)
         self.request = self.compiled.create_infer_request()
         self.threads = int(self.compiled.get_property("INFERENCE_NUM_THREADS"))
 
@@ -69,6 +78,6 @@ class OpenvinoEngine:
 
 def probe(model: Path, images: np.ndarray) -> list[np.ndarray]:
     """Every output of an ONNX file, computed as ``load`` would: for finding where an engine goes astray."""
-    compiled = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     results = compiled([images])
     return [results[output] for output in compiled.outputs]

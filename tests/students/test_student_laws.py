@@ -59,5 +59,5 @@ class TestLaws:
 
 
 def test_unknown_student_names_what_there_is():
-    with pytest.raises(NetworkError, match="no student called 'ddrnet'; did you mean 'ddrnet-23-slim'"):
+    with pytest.raises(NetworkError, match="no student called 'ddrnet': did you mean 'ddrnet-23-slim'"):
         students.get("ddrnet")

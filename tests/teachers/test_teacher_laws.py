@@ -7,7 +7,7 @@ from edgeseg.errors import NetworkError
 
 
 def test_unknown_teacher_names_what_there_is():
-    with pytest.raises(NetworkError, match="no teacher called 'unnet'; did you mean 'unet'"):
+    with pytest.raises(NetworkError, match="no teacher called 'unnet': did you mean 'unet'"):
         teachers.get("unnet")
 
 
