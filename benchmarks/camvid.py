@@ -38,7 +38,7 @@ class Budget:
     student_steps: int
     qat_steps: int
     seeds: tuple[int, ...]
-    loss: tuple[str, ...] = ("kl=1", "cwd=3")
+    loss: tuple[str, ...] = ("kl=3", "cwd=3")
     label_loss: tuple[str, ...] = (
         "balanced=1",
     )  # plain cross-entropy leaves the rarest five of 11 classes at 0 for long

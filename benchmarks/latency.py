@@ -78,7 +78,7 @@ def write_graphs(network: str, size: tuple[int, int], folder: Path) -> None:
     contract = Contract(size_hw=size, classes=classes, colors=((0, 0, 0),) * 19, mean=MEAN, std=STD)
     student.eval()
     onnx_file.write(deploy(student), contract, folder / "float.onnx")
-    graph = qat.prepare(student, input_scale=1 / 127.5)
+    graph = qat.prepare(student, input_scale=1 / 128)
     qat.calibrate(graph, [torch.randn(1, 3, *size)])
     onnx_file.write(deploy(graph), contract, folder / "int8.onnx")
     onnx_file.save(passes.to_u8(onnx.load(folder / "int8.onnx")), folder / "int8-cpu.onnx")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 
 def conv_bn(
@@ -51,9 +51,23 @@ def head(inputs: int, hidden: int, num_classes: int) -> nn.Sequential:
     return nn.Sequential(conv_bn(inputs, hidden), nn.Conv2d(hidden, num_classes, 1))
 
 
-def resize_as(x: Tensor, like: Tensor) -> Tensor:
-    """``x`` at the height and width of ``like``: bilinear, half-pixel centres."""
-    return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)
+def resize_as(x: Tensor, like: Tensor, factor: int | None = None) -> Tensor:
+    """``x`` at the height and width of ``like``: bilinear, half-pixel centres.
+
+    With a ``factor``, by which strides have made ``x`` smaller (rounding up), it is enlarged by just that and cropped.
+    Where the factor is a power of two every interpolation weight is a binary fraction, so that all engines compute the
+    same numbers; 23 rows stretched to 45 have weights that float32 cannot hold.
+    """
+    if factor is None:
+        return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)
+    return crop(F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False), like.shape[-2:])
+
+
+@fx.wrap  # one node for torch.fx, whatever the sizes
+def crop(x: Tensor, size_hw: tuple[int, int]) -> Tensor:
+    """The upper left of ``x`` (N, C, H, W)."""
+    h, w = size_hw
+    return x if x.shape[-2:] == (h, w) else x[..., :h, :w]
 
 
 def scaled(channels: int, width: float) -> int:

@@ -22,7 +22,7 @@ pytest_plugins = ["trained"]  # runs and a bundle that were really trained
 
 CLASSES = {"road": (200, 60, 60), "tree": (60, 200, 60), "sky": (60, 60, 200)}
 SIZE_HW, CELL = (32, 64), 8
-PIXEL = 1 / 127.5  # the input's scale: (p / 255 - 128 / 255) / 0.5 == (p - 128) * PIXEL
+PIXEL = 1 / 128  # the input's scale: (p / 255 - 128 / 255) / (128 / 255) == (p - 128) * PIXEL
 WEIGHT = 1 / 64  # the weights' scale, for integers of 7 bits
 LOGIT = 1 / 8  # the logits' scale
 
@@ -43,7 +43,7 @@ def _tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         colors=tuple(CLASSES.values()),
         stride=CELL,
         mean=(128 / 255,) * 3,
-        std=(0.5,) * 3,
+        std=(128 / 255,) * 3,
     )
     weights = _weights()
     (path / "contract.json").write_text(contract.to_json())

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from edgeseg.compress.fold import gain_and_bias
-from edgeseg.compress.qat import ActivationQuantizer, GridBatchNorm2d, QuantConv2d, kind, on_grid, returned
+from edgeseg.compress.qat import ActivationQuantizer, GridBatchNorm2d, QuantConv2d, kind, returned
 
 OPSET = 20
 
@@ -42,15 +42,17 @@ class IntegerConv2d(nn.Module):
 
     def __init__(self, conv: QuantConv2d, bn: nn.BatchNorm2d | None) -> None:
         super().__init__()
-        gain, bias = (t.detach() for t in gain_and_bias(conv, bn))
-        scale = conv.weight_scale()
         if isinstance(bn, GridBatchNorm2d):
-            bias = on_grid(bias, bn.neighbours[1].scale * scale * gain.abs())
-        integers = (conv.weight.detach() / scale.view(-1, 1, 1, 1)).round().clamp(-conv.limit, conv.limit)
-        integers = integers * torch.where(gain < 0, -1.0, 1.0).view(-1, 1, 1, 1)  # a scale cannot be negative
+            folded, bias = (t.detach() for t in bn.folded())
+        else:
+            gain, bias = (t.detach() for t in gain_and_bias(conv, bn))
+            folded = conv.weight_scale().detach() * gain
+        integers = conv.integers().detach() * torch.where(folded < 0, -1.0, 1.0).view(
+            -1, 1, 1, 1
+        )  # a scale cannot be negative
         self.register_buffer("integers", integers.to(torch.int8))
-        self.register_buffer("scale", (scale * gain.abs()).clamp_min(1e-12))
-        self.register_buffer("zero", torch.zeros(len(scale), dtype=torch.int8))
+        self.register_buffer("scale", folded.abs().clamp_min(1e-12))
+        self.register_buffer("zero", torch.zeros(len(folded), dtype=torch.int8))
         self.register_buffer("bias", bias)
         self.where = (conv.stride, conv.padding, conv.dilation, conv.groups)
 

@@ -10,7 +10,7 @@ from onnx import helper, numpy_helper
 
 # Operators whose output is nowhere negative when none of their inputs is.
 KEEP_SIGN = {"Resize", "AveragePool", "GlobalAveragePool", "ReduceMean", "MaxPool", "Concat", "Add"}
-KEEP_SIGN |= {"QuantizeLinear", "DequantizeLinear"}
+KEEP_SIGN |= {"QuantizeLinear", "DequantizeLinear", "Slice"}
 
 
 class Links:

@@ -22,9 +22,9 @@ from edgeseg.train import Options, Recipe, adam, adamw, poly, precision_of, step
 
 Losses = Sequence[tuple[float, Loss]]
 
-# A pixel's own value is its quantized value: (p / 255 - 128 / 255) / 0.5 == (p - 128) / 127.5, with s8 zero-point 0.
+# A pixel's own value is its quantized value: (p / 255 - 128 / 255) / (128 / 255) == (p - 128) / 128, s8 zero-point 0.
 MEAN = (128 / 255, 128 / 255, 128 / 255)
-STD = (0.5, 0.5, 0.5)
+STD = (128 / 255, 128 / 255, 128 / 255)
 EPOCHS = 100
 BATCH = 8
 CALIBRATION_BATCHES = 4

@@ -10,7 +10,8 @@ It differs from the authors' network so that integer engines can run each convol
 * conv-BN-ReLU everywhere, where theirs has BN-ReLU-conv in the pyramid pooling and the heads; this normalises fewer
   channels: 5,632 parameters less in the pooling, 256 in the head (and 64 less for two biases in front of a BN);
 * every residual block ends in a ReLU, where theirs leaves it out at the end of a stage and applies it at each use;
-* average pools do not count padding, which some integer kernels get wrong when they should.
+* average pools do not count padding, which some integer kernels get wrong when they should;
+* where sizes are odd, maps are enlarged by 2, 4 or 8 and cropped, where theirs are stretched (see ``resize_as``).
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ class DAPPM(nn.Module):
     def __init__(self, inputs: int, planes: int, outputs: int) -> None:
         super().__init__()
         self.same = conv_bn(inputs, planes, 1)
-        pools = [nn.AvgPool2d(2 * s + 1, s, s, count_include_pad=False) for s in (2, 4, 8)]
+        self.strides = (2, 4, 8)
+        pools = [nn.AvgPool2d(2 * s + 1, s, s, count_include_pad=False) for s in self.strides]
         self.pools = nn.ModuleList(
             nn.Sequential(pool, conv_bn(inputs, planes, 1)) for pool in (*pools, nn.AdaptiveAvgPool2d(1))
         )
@@ -65,8 +67,8 @@ class DAPPM(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         maps = [self.same(x)]  # each (N, planes, h, w)
-        for pool, refine in zip(self.pools, self.refine, strict=True):
-            maps.append(refine(resize_as(pool(x), x) + maps[-1]))
+        for pool, refine, stride in zip(self.pools, self.refine, (*self.strides, None), strict=True):
+            maps.append(refine(resize_as(pool(x), x, stride) + maps[-1]))
         return self.compress(torch.cat(maps, 1)) + self.shortcut(x)
 
 
@@ -105,21 +107,23 @@ class DDRNet(nn.Module):
         x = self.conv3(self.conv2(self.stem(images)))  # (N, 2P, H/8, W/8)
 
         context, detail = self.conv4(x), self.conv4_detail(x)  # (N, 4P, H/16, W/16), (N, 2P, H/8, W/8)
-        context, detail = self._exchange(context, detail, self.down4, self.up4)
+        context, detail = self._exchange(context, detail, self.down4, self.up4, 2)
         early = detail
 
         context, detail = self.conv5(context), self.conv5_detail(detail)  # (N, 8P, H/32, W/32), (N, 2P, H/8, W/8)
-        context, detail = self._exchange(context, detail, self.down5, self.up5)
+        context, detail = self._exchange(context, detail, self.down5, self.up5, 4)
 
         detail = self.conv6_detail(detail)  # (N, 4P, H/8, W/8)
         context = self.pyramid(self.conv6(context))  # (N, 4P, H/64, W/64)
-        fused = self.relu(detail + resize_as(context, detail))
+        fused = self.relu(detail + resize_as(context, detail, 8))
         extra = (self.auxiliary(early),) if self.training and self.auxiliary is not None else ()
         return Outputs(self.head(fused), (detail, context, fused), extra)
 
-    def _exchange(self, context: Tensor, detail: Tensor, down: nn.Module, up: nn.Module) -> tuple[Tensor, Tensor]:
+    def _exchange(
+        self, context: Tensor, detail: Tensor, down: nn.Module, up: nn.Module, factor: int
+    ) -> tuple[Tensor, Tensor]:
         """Bilateral fusion: each branch receives the other's map at its own resolution and channels."""
-        return self.relu(context + down(detail)), self.relu(detail + resize_as(up(context), detail))
+        return self.relu(context + down(detail)), self.relu(detail + resize_as(up(context), detail, factor))
 
 
 def _stage(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:

@@ -60,7 +60,8 @@ class PyramidPooling(nn.Module):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        windows = [nn.AvgPool2d(2 * s + 1, s, s, count_include_pad=False) for s in (4, 8, 16)]
+        self.strides = (4, 8, 16)
+        windows = [nn.AvgPool2d(2 * s + 1, s, s, count_include_pad=False) for s in self.strides]
         quarter = scaled(inputs, 1 / 4)
         self.pools = nn.ModuleList(
             nn.Sequential(pool, conv_bn(inputs, quarter, 1)) for pool in (*windows, nn.AdaptiveAvgPool2d(1))
@@ -68,7 +69,9 @@ class PyramidPooling(nn.Module):
         self.mix = conv_bn(inputs + quarter * len(self.pools), outputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.mix(torch.cat([x, *(resize_as(pool(x), x) for pool in self.pools)], 1))
+        strides = (*self.strides, None)
+        maps = [resize_as(pool(x), x, stride) for pool, stride in zip(self.pools, strides, strict=True)]
+        return self.mix(torch.cat([x, *maps], 1))
 
 
 class Fusion(nn.Module):
@@ -82,7 +85,7 @@ class Fusion(nn.Module):
         self.relu = nn.ReLU()
 
     def forward(self, detail: Tensor, context: Tensor) -> Tensor:
-        context = self.smooth(resize_as(context, detail))
+        context = self.smooth(resize_as(context, detail, 4))
         return self.relu(self.of_context(context) + self.of_detail(detail))
 
 

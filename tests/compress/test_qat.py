@@ -98,9 +98,9 @@ def test_weights_lie_on_a_narrow_symmetric_grid(small):
 
 
 def test_the_input_keeps_a_given_grid(small, images):
-    graph = calibrated(small, images, input_scale=1 / 127.5)
-    assert graph.quantizers["x"].scale == pytest.approx(1 / 127.5)
-    pixel_values = (torch.arange(256.0) - 128) / 127.5
+    graph = calibrated(small, images, input_scale=1 / 128)
+    assert graph.quantizers["x"].scale == pytest.approx(1 / 128)
+    pixel_values = (torch.arange(256.0) - 128) / 128
     torch.testing.assert_close(graph.quantizers["x"](pixel_values), pixel_values, rtol=0, atol=1e-7)
 
 

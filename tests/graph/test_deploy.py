@@ -30,7 +30,7 @@ def exact(path: Path | bytes, images: np.ndarray) -> np.ndarray:
 
 
 def on_grid(seed: int, shape: tuple[int, ...]) -> np.ndarray:
-    return ((np.random.default_rng(seed).integers(0, 256, shape) - 128) / 127.5).astype(np.float32)
+    return ((np.random.default_rng(seed).integers(0, 256, shape) - 128) / 128).astype(np.float32)
 
 
 def test_float_graph_is_the_float_network(bundle, runs):
@@ -42,7 +42,7 @@ def test_float_graph_is_the_float_network(bundle, runs):
 
 def test_int8_graph_is_the_network_under_fake_quantization(bundle, runs):
     frame = bundle.golden().frames[0]
-    images = ((frame.astype(np.float32) - 128) / 127.5).transpose(2, 0, 1)[None]
+    images = ((frame.astype(np.float32) - 128) / 128).transpose(2, 0, 1)[None]
     with torch.inference_mode():
         want = Run.load(runs / "qat").network()(torch.from_numpy(images)).logits.numpy()
     got = exact(bundle.graph("int8"), images)
