@@ -25,6 +25,13 @@ def test_resize_keeps_half_pixel_centres():
     assert resize_as(ramp, torch.zeros(1, 1, 1, 4)).flatten().tolist() == [1.0, 1.5, 2.5, 3.0]
 
 
+def test_resize_by_a_factor_crops_what_rounding_up_added():
+    x = torch.arange(6.0).view(1, 1, 2, 3)
+    whole = resize_as(x, torch.zeros(1, 1, 4, 6))
+    torch.testing.assert_close(resize_as(x, torch.zeros(1, 1, 3, 5), 2), whole[..., :3, :5])
+    torch.testing.assert_close(resize_as(x, torch.zeros(1, 1, 4, 6), 2), whole)
+
+
 def test_a_residual_block_of_zeros_is_its_shortcut():
     block = Residual(8, 8).eval()
     for p in block.body.parameters():

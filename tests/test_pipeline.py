@@ -18,7 +18,7 @@ from edgeseg.checkpoint import Run
 from edgeseg.errors import DataError, NetworkError, RunError, UserError
 from edgeseg.train import Event, Options
 
-SHORT = {"batch_size": 4, "crop": (64, 96)}
+SHORT = {"batch_size": 4, "crop": (128, 192)}
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
@@ -52,7 +52,7 @@ def test_a_run_says_what_it_is(runs):
 
 def test_training_lowers_every_loss(runs):
     lines = [json.loads(line) for line in (runs / "student" / "log.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == list(range(1, 61))
+    assert [line["step"] for line in lines] == list(range(1, 81))
     for name in ("cross-entropy", "kl", "cwd"):
         first, last = (sum(line[name] for line in part) for part in (lines[:10], lines[-10:]))
         assert last < first, name

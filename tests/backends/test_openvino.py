@@ -13,6 +13,7 @@ SURVIVES = """
 import gc, signal, sys, threading
 from edgeseg import Segmenter
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent in the background has it ignored
 held = [Segmenter.load(sys.argv[1], target="openvino")]
 thread = threading.Thread(target=lambda: (held.clear(), gc.collect()))
 thread.start()

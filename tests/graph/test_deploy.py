@@ -45,16 +45,14 @@ def test_int8_graph_is_the_network_under_fake_quantization(bundle, runs):
     images = ((frame.astype(np.float32) - 128) / 128).transpose(2, 0, 1)[None]
     with torch.inference_mode():
         want = Run.load(runs / "qat").network()(torch.from_numpy(images)).logits.numpy()
-    got = exact(bundle.graph("int8"), images)
-    # Folding rounds differently in the last bit of a float: now and then one step of a grid, which then spreads.
-    assert np.abs(got - want).mean() < 0.05 * np.abs(want).mean()
-    assert (got.argmax(1) == want.argmax(1)).mean() > 0.995
+    # Every rounded value is the same; the logits, which are not rounded, are sums of them in another order.
+    np.testing.assert_allclose(exact(bundle.graph("int8"), images), want, rtol=0, atol=1e-5 * np.abs(want).max())
 
 
 def test_u8_form_computes_what_the_s8_form_does(bundle):
     images = on_grid(1, bundle.contract.input_shape)
     s8, u8 = (exact(bundle.graph(form), images) for form in ("int8", "int8-cpu"))
-    assert (s8.argmax(1) == u8.argmax(1)).mean() > 0.99
+    np.testing.assert_allclose(u8, s8, rtol=0, atol=1e-5 * np.abs(s8).max())
 
 
 def test_s8_form_is_what_tensorrt_accepts(bundle):
@@ -112,7 +110,7 @@ def test_onnx_runtime_hears_integers_only(bundle):
     kinds = {n.op_type for n in model.graph.node}
     assert "Min" in kinds and not kinds & {"Clip", "MaxPool"}
     images = on_grid(2, bundle.contract.input_shape)
-    assert np.array_equal(exact(model.SerializeToString(), images), exact(bundle.graph("int8-cpu"), images))
+    np.testing.assert_array_equal(exact(model.SerializeToString(), images), exact(bundle.graph("int8-cpu"), images))
 
 
 def two_roundings() -> onnx.ModelProto:
