@@ -39,7 +39,7 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP) -e '.[train,onnxruntime,openvino,report,dev]'
+	$(PIP) -e '.[train,onnxruntime,openvino,report,video,dev]'
 	@touch $@
 
 $(BIN)/python:

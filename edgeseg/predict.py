@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,8 @@ def predict(
             image_module.fromarray(picture).save(path)
         count += 1
         progress(name)
+    if count == 0:
+        raise DataError(f"{source} holds no frames: give a video that does")
     return Prediction(count, out)
 
 
@@ -62,8 +65,10 @@ def frames_of(source: Path) -> Iterator[tuple[str, np.ndarray]]:
         files = sorted(p for p in source.rglob("*") if p.suffix.lower() in IMAGES)
         if not files:
             raise DataError(f"no images in {source}: expected files ending in {', '.join(sorted(IMAGES))}")
+        stems = Counter(file.with_suffix("") for file in files)
         for file in files:
-            yield str(file.relative_to(source).with_suffix("")), _read(file)
+            name = file.relative_to(source)
+            yield str(name if stems[file.with_suffix("")] > 1 else name.with_suffix("")), _read(file)
     elif not source.is_file():
         raise DataError(f"{source} does not exist: give an image, a folder of images, or a video")
     elif source.suffix.lower() in VIDEOS:
