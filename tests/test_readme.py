@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import sys
 from pathlib import Path
@@ -9,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-README = (Path(__file__).resolve().parent.parent / "README.md").read_text()
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
 
 
 @pytest.fixture
@@ -70,7 +72,7 @@ def test_the_backend_is_one_file(add, tiny_bundle):
 def test_every_file_that_is_linked_exists():
     links = re.findall(r"\]\((?!http)([^)#]+)", README)
     assert links
-    assert not [x for x in links if not (Path(__file__).resolve().parent.parent / x).exists()]
+    assert not [x for x in links if not (ROOT / x).exists()]
 
 
 def test_the_exit_codes_are_those_of_the_code():
@@ -85,3 +87,11 @@ def test_the_exit_codes_are_those_of_the_code():
         *EXIT_CODES.values(),
         cli.INTERRUPTED,
     }
+
+
+def test_the_results_are_those_that_are_committed():
+    tables = ROOT / "benchmarks" / "tables.py"
+    spec = importlib.util.spec_from_file_location("tables", tables)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.inserted(README, module.render(module.RESULTS)) == README, "run python benchmarks/tables.py"

@@ -21,6 +21,7 @@ from edgeseg.objectives import Loss, Supervise
 from edgeseg.train import Options, Recipe, adam, adamw, poly, precision_of, step_lr
 
 Losses = Sequence[tuple[float, Loss]]
+RGB = tuple[float, float, float]
 
 # A pixel's own value is its quantized value: (p / 255 - 128 / 255) / (128 / 255) == (p - 128) / 128, s8 zero-point 0.
 MEAN = (128 / 255, 128 / 255, 128 / 255)
@@ -101,14 +102,17 @@ def with_fake_quantization(
     return graph
 
 
-def batches(dataset: Dataset, *, crop_hw: tuple[int, int], batch_size: int, seed: int) -> Batches:
-    return Batches(dataset, Augment(crop_hw=crop_hw, fill=(128, 128, 128)), batch_size, seed, MEAN, STD)
+def batches(
+    dataset: Dataset, *, crop_hw: tuple[int, int], batch_size: int, seed: int, mean: RGB = MEAN, std: RGB = STD
+) -> Batches:
+    return Batches(dataset, Augment(crop_hw=crop_hw, fill=(128, 128, 128)), batch_size, seed, mean, std)
 
 
 def views(dataset: Dataset, options: Options) -> Callable[[], Batches]:
     """The batches that the options ask for; by default whole frames, 8 at a time."""
     size = batch_size(dataset, options)
-    return partial(batches, dataset, crop_hw=options.crop or whole(dataset), batch_size=size, seed=options.seed)
+    crop = options.crop or whole(dataset)
+    return partial(batches, dataset, crop_hw=crop, batch_size=size, seed=options.seed, mean=MEAN, std=STD)
 
 
 def batch_size(dataset: Dataset, options: Options) -> int:
