@@ -67,7 +67,7 @@ def resize_as(x: Tensor, like: Tensor, factor: int | None = None) -> Tensor:
 def crop(x: Tensor, size_hw: tuple[int, int]) -> Tensor:
     """The upper left of ``x`` (N, C, H, W)."""
     h, w = size_hw
-    return x if x.shape[-2:] == (h, w) else x[..., :h, :w]
+    return x[..., :h, :w]
 
 
 def scaled(channels: int, width: float) -> int:
