@@ -86,7 +86,7 @@ def latency(file: Path) -> str:
     h, w = found["size_hw"]
     rounds = len(next(iter(found["samples_ms"].values())))
     return (
-        f"**What int8 buys: {found['network']}, {h}x{w}, engine only** ({cpu(found)}, {found['threads']} threads; "
+        f"**What int8 buys: {found['network']}, {h}x{w}, engine only** ({cpu(found)}, {found['threads']} thread(s); "
         f"medians of {rounds} interleaved rounds)\n\n" + table(["engine", "ms", "against its fp32"], lines)
     )
 
