@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -21,7 +21,12 @@ class Contract:
 
     The network takes ``(pixels / 255 - mean) / std`` as float32 (1, 3, H, W), channels in
     ``color`` order, and returns float32 logits (1, K, H / stride, W / stride). The label of a
-    pixel is the argmax after bilinear upsampling to (H, W), half-pixel centres.
+    pixel is the argmax after ``activation`` and then upsampling to (H, W) by ``interpolation``,
+    with pixel centres as ``coordinates`` says. Where ``output`` is "labels" the network does all
+    that itself and returns integers (1, H, W).
+
+    A frame of another size is resized to (H, W); where ``fit`` is "letterbox" it keeps its
+    shape, is centred, and ``border`` fills the rest.
     """
 
     size_hw: tuple[int, int]
@@ -34,6 +39,12 @@ class Contract:
     ignore_label: int = 255
     input_name: str = "image"
     output_name: str = "logits"
+    fit: Literal["stretch", "letterbox"] = "stretch"
+    border: int = 114
+    output: Literal["logits", "labels"] = "logits"
+    activation: Literal["none", "softmax"] = "none"
+    interpolation: Literal["bilinear", "nearest"] = "bilinear"
+    coordinates: Literal["half_pixel", "align_corners", "asymmetric"] = "half_pixel"
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.classes) <= 255:
@@ -47,8 +58,13 @@ class Contract:
                 f"ignore_label={self.ignore_label} must not be a class and must fit in uint8: "
                 f"pick a value from {len(self.classes)} to 255"
             )
-        if self.color not in ("rgb", "bgr"):
-            raise ContractError(f"color must be 'rgb' or 'bgr', got {self.color!r}")
+        for field, choices in CHOICES.items():
+            if (value := getattr(self, field)) not in choices:
+                raise ContractError(f"{field} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+        if not 0 <= self.border <= 255:
+            raise ContractError(f"border is a grey value from 0 to 255, got {self.border}")
+        if self.output == "labels" and self.stride != 1:
+            raise ContractError(f"a network that returns labels returns one per pixel, got stride {self.stride}")
         if min(self.size_hw) < self.stride:
             raise ContractError(f"size {self.size_hw} is smaller than the network's stride {self.stride}")
 
@@ -89,3 +105,8 @@ class Contract:
 
 def _tuples(value: Any) -> Any:
     return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
+
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    name: get_args(hint) for name, hint in get_type_hints(Contract).items() if get_origin(hint) is Literal
+}
