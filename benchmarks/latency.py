@@ -2,7 +2,7 @@
 
     python benchmarks/latency.py [--network ddrnet-23-slim] [--size 512x1024] [--threads 2] [--rounds 15]
 
-Only the engine is timed, from input tensor to coarse logits, with untrained weights: kernels take the same time
+Only the engine is timed, from pixels to coarse logits, with untrained weights: kernels take the same time
 whatever they multiply. The forms take turns, with a pause before each so that the threads of the one before have gone
 to sleep, and ratios are medians over rounds. Raw samples go to ``benchmarks/results/latency-NETWORK.json``.
 """
@@ -22,8 +22,9 @@ import torch
 from edgeseg import backends, networks
 from edgeseg.compress import qat
 from edgeseg.contract import Contract
-from edgeseg.graph import onnx_file, passes
+from edgeseg.graph import onnx_file
 from edgeseg.graph.deploy import deploy
+from edgeseg.graph.export import cpu_form
 from edgeseg.measure.host import Host
 from edgeseg.recipes.segmentation import MEAN, STD
 
@@ -51,8 +52,8 @@ def main() -> None:
         if facts.has_bf16:
             forms["openvino bf16"] = ("openvino", "bf16", "float")
         engines = {name: open_engine(Path(folder), *form, given.threads) for name, form in forms.items()}
-        images = np.random.default_rng(0).standard_normal((1, 3, *size)).astype(np.float32)
-        samples = take_turns(engines, images, given.rounds)
+        pixels = np.random.default_rng(0).integers(0, 256, (1, *size, 3), dtype=np.uint8)
+        samples = take_turns(engines, pixels, given.rounds)
     medians = {name: float(np.median(ms)) for name, ms in samples.items()}
     for name, ms in medians.items():
         backend = name.split()[0]
@@ -81,7 +82,7 @@ def write_graphs(network: str, size: tuple[int, int], folder: Path) -> None:
     graph = qat.prepare(student, input_scale=1 / 128)
     qat.calibrate(graph, [torch.randn(1, 3, *size)])
     onnx_file.write(deploy(graph), contract, folder / "int8.onnx")
-    onnx_file.save(passes.to_u8(onnx.load(folder / "int8.onnx")), folder / "int8-cpu.onnx")
+    onnx_file.save(cpu_form(onnx.load(folder / "int8.onnx")), folder / "int8-cpu.onnx")
 
 
 def open_engine(folder: Path, backend: str, precision: str, form: str, threads: int) -> backends.Engine:
@@ -95,17 +96,17 @@ def open_engine(folder: Path, backend: str, precision: str, form: str, threads: 
     return module.OnnxRuntimeEngine(folder / f"{form}-onnxruntime.onnx", threads)
 
 
-def take_turns(engines: dict[str, backends.Engine], images: np.ndarray, rounds: int) -> dict[str, list[float]]:
+def take_turns(engines: dict[str, backends.Engine], pixels: np.ndarray, rounds: int) -> dict[str, list[float]]:
     """Milliseconds per form and round: the fastest of three calls, after one that wakes its threads."""
     samples: dict[str, list[float]] = {name: [] for name in engines}
     for _ in range(rounds):
         for name, engine in engines.items():
             time.sleep(PAUSE_S)
-            engine(images)
+            engine(pixels)
             calls = []
             for _ in range(3):
                 start = time.perf_counter()
-                engine(images)
+                engine(pixels)
                 calls.append((time.perf_counter() - start) * 1e3)
             samples[name].append(min(calls))
     return samples

@@ -50,6 +50,7 @@ from edgeseg.data import Dataset, open_dataset
 from edgeseg.errors import EdgesegError
 from edgeseg.graph import onnx_file, passes
 from edgeseg.graph.deploy import Logits, deploy
+from edgeseg.graph.export import cpu_form
 from edgeseg.measure.accuracy import Confusion
 from edgeseg.measure.host import Host
 from edgeseg.outputs import Batch, Outputs
@@ -97,7 +98,7 @@ class Ours:
 
     def write(self, folder: Path) -> dict[str, Path]:
         onnx_file.write(deploy(self.graph), self.contract, folder / "int8.onnx")
-        model = passes.to_u8(onnx.load(folder / "int8.onnx"))
+        model = cpu_form(onnx.load(folder / "int8.onnx"))
         onnx_file.save(model, folder / "openvino.onnx")
         prefer_integers(model)
         onnx_file.save(model, folder / "onnxruntime.onnx")

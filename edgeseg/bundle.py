@@ -15,7 +15,7 @@ from edgeseg.contract import Contract
 from edgeseg.errors import BundleError
 from edgeseg.target import Precision
 
-FORMAT = 1
+FORMAT = 2  # 1 took normalised floats; 2 takes pixels
 Form = Literal["float", "int8", "int8-cpu"]
 GRAPHS: dict[Form, str] = {"float": "float.onnx", "int8": "int8.onnx", "int8-cpu": "int8-cpu.onnx"}
 PROVENANCE = "provenance.json"
@@ -64,7 +64,9 @@ class Bundle:
         except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as e:
             raise BundleError(f"{path / PROVENANCE} is damaged ({e}): export the bundle again") from e
         if provenance.get("format") != FORMAT:
-            raise BundleError(f"{path} has bundle format {provenance.get('format')}, this edgeseg reads {FORMAT}")
+            raise BundleError(
+                f"{path} has bundle format {provenance.get('format')}, this edgeseg reads {FORMAT}: export it again"
+            )
         if digest != digest_of(provenance):
             raise BundleError(f"{path / PROVENANCE} was changed after it was written: copy or export the bundle again")
         for name, expected in files.items():

@@ -19,8 +19,9 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 class Contract:
     """The promise a bundle makes to the program that embeds it.
 
-    The network takes ``(pixels / 255 - mean) / std`` as float32 (1, 3, H, W), channels in
-    ``color`` order, and returns float32 logits (1, K, H / stride, W / stride). The label of a
+    The network takes pixels as they are, uint8 (1, H, W, 3), channels in ``color`` order, and
+    returns float32 logits (1, K, H / stride, W / stride); inside it normalises them to
+    ``(pixels / 255 - mean) / std``, as it was trained. The label of a
     pixel is the argmax after ``activation`` and then upsampling to (H, W) by ``interpolation``,
     with pixel centres as ``coordinates`` says. Where ``output`` is "labels" the network does all
     that itself and returns integers (1, H, W).
@@ -70,7 +71,7 @@ class Contract:
 
     @property
     def input_shape(self) -> tuple[int, int, int, int]:
-        return (1, 3, *self.size_hw)
+        return (1, *self.size_hw, 3)
 
     @property
     def output_shape(self) -> tuple[int, int, int, int]:
@@ -85,10 +86,6 @@ class Contract:
                 f"expected a uint8 frame (H, W, 3) in {self.color.upper()} order, got {frame.dtype} {frame.shape}: "
                 "convert grey or alpha frames before the call"
             )
-
-    def check_input(self, images: np.ndarray) -> None:
-        if images.shape != self.input_shape or images.dtype != np.float32:
-            raise ContractError(f"expected float32 {self.input_shape}, got {images.dtype} {images.shape}")
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=2, sort_keys=True) + "\n"

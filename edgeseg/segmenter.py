@@ -47,12 +47,12 @@ class Segmenter:
         return self.labels(self.infer(self.prepare(frame)), (frame.shape[0], frame.shape[1]))
 
     def prepare(self, frame: np.ndarray) -> np.ndarray:
-        """uint8 (H, W, 3) -> float32 (1, 3, h, w)."""
+        """uint8 (H, W, 3) -> uint8 (1, h, w, 3); a frame of the contract's size is not copied."""
         return pixels.frame_to_input(frame, self.contract)
 
-    def infer(self, images: np.ndarray) -> np.ndarray:
-        """float32 (1, 3, h, w) -> logits float32 (1, K, h', w'), valid until the next call."""
-        return self.engine(images)
+    def infer(self, given: np.ndarray) -> np.ndarray:
+        """uint8 (1, h, w, 3) -> logits float32 (1, K, h', w'), valid until the next call."""
+        return self.engine(given)
 
     def labels(self, logits: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
         """logits (1, K, h', w') -> uint8 (H, W)."""

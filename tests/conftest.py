@@ -91,24 +91,44 @@ def _graph(onnx: object, contract: Contract, weights: np.ndarray, dtype: type | 
     """The convolution; with a dtype, between quantize and dequantize nodes in that type."""
     from onnx import TensorProto, helper, numpy_helper
 
-    constants = {"w_q": weights, "w_scale": np.float32(WEIGHT), "w_zero": np.int8(0)}
-    nodes = [helper.make_node("DequantizeLinear", ["w_q", "w_scale", "w_zero"], ["w"], name="weights")]
-    if dtype is None:
-        nodes.append(helper.make_node("Conv", ["image", "w"], ["logits"], name="conv", strides=[CELL, CELL]))
+    node = helper.make_node
+    bias = np.zeros(len(weights))
+    constants = {"w_q": weights, "w_scale": np.float32(WEIGHT), "w_zero": np.int8(0), "step": np.float32(PIXEL)}
+    if dtype is np.uint8:  # the pixels are the integers, and the bias knows that 128 is zero
+        bias -= 128 * PIXEL * WEIGHT * weights.sum((1, 2, 3), dtype=float)
+        constants |= {"black": np.uint8(0)}
+        nodes = [
+            node("DequantizeLinear", ["image", "step", "black"], ["steps"]),
+            node("Transpose", ["steps"], ["x"], perm=[0, 3, 1, 2]),
+        ]
     else:
-        zero = dtype(128 if dtype is np.uint8 else 0)
-        constants |= {"x_scale": np.float32(PIXEL), "y_scale": np.float32(LOGIT), "zero": zero}
+        constants |= {"mean": np.float32(128)}
+        nodes = [
+            node("Transpose", ["image"], ["planes"], perm=[0, 3, 1, 2]),
+            node("Cast", ["planes"], ["real"], to=TensorProto.FLOAT),
+            node("Sub", ["real", "mean"], ["centred"]),
+            node("Mul", ["centred", "step"], ["x" if dtype is None else "images"]),
+        ]
+    if dtype is np.int8:
         nodes += [
-            helper.make_node("QuantizeLinear", ["image", "x_scale", "zero"], ["x_q"], name="x_q"),
-            helper.make_node("DequantizeLinear", ["x_q", "x_scale", "zero"], ["x"], name="x"),
-            helper.make_node("Conv", ["x", "w"], ["y"], name="conv", strides=[CELL, CELL]),
-            helper.make_node("QuantizeLinear", ["y", "y_scale", "zero"], ["y_q"], name="y_q"),
-            helper.make_node("DequantizeLinear", ["y_q", "y_scale", "zero"], ["logits"], name="y"),
+            node("QuantizeLinear", ["images", "step", "w_zero"], ["x_q"], name="x_q"),
+            node("DequantizeLinear", ["x_q", "step", "w_zero"], ["x"], name="x"),
+        ]
+    constants |= {"bias": bias.astype(np.float32)}
+    nodes += [
+        node("DequantizeLinear", ["w_q", "w_scale", "w_zero"], ["w"], name="weights"),
+        node("Conv", ["x", "w", "bias"], ["logits" if dtype is None else "y"], name="conv", strides=[CELL, CELL]),
+    ]
+    if dtype is not None:
+        constants |= {"y_scale": np.float32(LOGIT), "zero": dtype(128 if dtype is np.uint8 else 0)}
+        nodes += [
+            node("QuantizeLinear", ["y", "y_scale", "zero"], ["y_q"], name="y_q"),
+            node("DequantizeLinear", ["y_q", "y_scale", "zero"], ["logits"], name="y"),
         ]
     graph = helper.make_graph(
         nodes,
         "tiny",
-        [helper.make_tensor_value_info(contract.input_name, TensorProto.FLOAT, contract.input_shape)],
+        [helper.make_tensor_value_info(contract.input_name, TensorProto.UINT8, contract.input_shape)],
         [helper.make_tensor_value_info(contract.output_name, TensorProto.FLOAT, contract.output_shape)],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )

@@ -41,13 +41,15 @@ class Layer:
 class Engine(Protocol):
     """A live network on this device. Host memory in, host memory out, synchronous.
 
-    ``images`` is float32 (1, 3, H, W); the result is float32 logits (1, K, h, w), valid until the next call.
+    ``pixels`` is uint8 (1, H, W, 3), contiguous, and read in place. The result is float32 logits (1, K, h, w), or
+    integer labels (1, H, W) where the contract says so: a view of the engine's memory in whatever order the engine
+    has them, valid until the next call.
     """
 
     library: str  # "openvino 2026.4.1"
     threads: int
 
-    def __call__(self, images: np.ndarray) -> np.ndarray: ...
+    def __call__(self, pixels: np.ndarray) -> np.ndarray: ...
 
     def layers(self) -> Sequence[Layer]:
         """What the library really executes, read from its run-time graph."""

@@ -46,7 +46,7 @@ class NullEngine:
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.logits = np.zeros(shape, np.float32)  # (1, K, h, w): every pixel a tie, so class 0
 
-    def __call__(self, images: np.ndarray) -> np.ndarray:
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
         return self.logits
 
     def layers(self) -> Sequence[Layer]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import openvino as ov
+from openvino.preprocess import PrePostProcessor
 
 from edgeseg.backends import Layer, Plan, machine
 from edgeseg.bundle import Bundle, Form
@@ -56,14 +57,20 @@ class OpenvinoEngine:
         options: dict[str, object] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": HINT[precision]}
         if threads:
             options["INFERENCE_NUM_THREADS"] = threads
-        self.compiled = core().compile_model(model, "CPU", options)
+        self.compiled = core().compile_model(_channels_last(core().read_model(model)), "CPU", options)
         self.request = self.compiled.create_infer_request()
+        self.own = np.empty_like(self.request.get_input_tensor().data)
+        logits = self.request.get_output_tensor(0).data
+        self.logits: np.ndarray = logits.transpose(0, 3, 1, 2) if logits.ndim == 4 else logits
         self.threads = int(self.compiled.get_property("INFERENCE_NUM_THREADS"))
 
-    def __call__(self, images: np.ndarray) -> np.ndarray:
-        self.request.infer({0: images}, share_inputs=True)
-        logits: np.ndarray = self.request.get_output_tensor(0).data
-        return logits
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        if not pixels.flags.writeable:  # OpenVINO shares no memory that it could not write
+            np.copyto(self.own, pixels)
+            pixels = self.own
+        self.request.set_input_tensor(ov.Tensor(pixels, shared_memory=True))
+        self.request.infer()
+        return self.logits
 
     def layers(self) -> Sequence[Layer]:
         found = []
@@ -76,8 +83,19 @@ class OpenvinoEngine:
         return found
 
 
-def probe(model: Path, images: np.ndarray) -> list[np.ndarray]:
+def _channels_last(model: ov.Model) -> ov.Model:
+    """Logits (1, h, w, K), as the last convolution leaves them: putting them into planes takes longer than labelling
+    a frame."""
+    if len(model.output(0).partial_shape) != 4:
+        return model
+    order = PrePostProcessor(model)
+    order.output(0).model().set_layout(ov.Layout("NCHW"))
+    order.output(0).tensor().set_layout(ov.Layout("NHWC"))
+    return order.build()
+
+
+def probe(model: Path, pixels: np.ndarray) -> list[np.ndarray]:
     """Every output of an ONNX file, computed as ``load`` would: for finding where an engine goes astray."""
     compiled = core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    results = compiled([images])
+    results = compiled([pixels])
     return [results[output] for output in compiled.outputs]

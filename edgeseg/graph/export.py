@@ -22,7 +22,7 @@ from edgeseg.checkpoint import Run, versions
 from edgeseg.contract import Contract
 from edgeseg.data import IGNORE, Dataset
 from edgeseg.errors import BundleError
-from edgeseg.graph import golden, onnx_file, parity, passes
+from edgeseg.graph import golden, head, onnx_file, parity, passes
 from edgeseg.graph.deploy import deploy
 from edgeseg.pixels import upsample_argmax
 from edgeseg.plans import build_plan
@@ -96,7 +96,7 @@ def write(run: Run, contract: Contract, dataset: Dataset, out: Path, listen: Lis
         onnx_file.write(deploy(network), contract, out / GRAPHS["int8"])
         model = onnx.load(out / GRAPHS["int8"])
         convolutions = passes.convolutions(model)
-        onnx_file.save(passes.to_u8(model), out / GRAPHS["int8-cpu"])
+        onnx_file.save(cpu_form(model), out / GRAPHS["int8-cpu"])
     facts = {
         "run": {**run.identity(), "verb": run.facts["verb"], "network": run.facts["network"]},
         "parents": run.facts["parents"],
@@ -110,6 +110,13 @@ def write(run: Run, contract: Contract, dataset: Dataset, out: Path, listen: Lis
     }
     seal(out, facts)
     return Bundle.load(out)
+
+
+def cpu_form(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The unsigned graph of a signed one, reading pixels as integers."""
+    unsigned = passes.to_u8(model)
+    head.pixels_are_integers(unsigned)
+    return unsigned
 
 
 def prove(bundle: Bundle, run: Run, dataset: Dataset, target: Target) -> parity.Parity:

@@ -14,12 +14,14 @@ from torch import nn
 
 from edgeseg.contract import Contract
 from edgeseg.graph.deploy import OPSET
+from edgeseg.graph.head import take_pixels
 
 SCOPES = "pkg.torch.onnx.name_scopes"
 
 
 def write(module: nn.Module, contract: Contract, file: Path) -> None:
-    """Export for the contract's static input (1, 3, H, W), one file, checked by ONNX."""
+    """Export for the contract's static input, one file, checked by ONNX. The module takes normalised images
+    (1, 3, H, W), the file pixels (1, H, W, 3)."""
     logger = logging.getLogger("torch.onnx._internal.exporter._registration")
     level = logger.level
     logger.setLevel(logging.ERROR)  # says at each export that torchvision is not installed
@@ -29,7 +31,7 @@ def write(module: nn.Module, contract: Contract, file: Path) -> None:
             warnings.simplefilter("ignore", FutureWarning)
             program = torch.onnx.export(
                 module,
-                (torch.zeros(contract.input_shape),),
+                (torch.zeros(1, 3, *contract.size_hw),),
                 dynamo=True,
                 input_names=[contract.input_name],
                 output_names=[contract.output_name],
@@ -42,7 +44,7 @@ def write(module: nn.Module, contract: Contract, file: Path) -> None:
     assert program is not None
     model = program.model_proto
     name_after_modules(model)
-    save(model, file)
+    save(take_pixels(model, contract), file)
 
 
 def name_after_modules(model: onnx.ModelProto) -> None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from edgeseg import backends, pixels
+from edgeseg.batches import normalize
 from edgeseg.bundle import Bundle
 from edgeseg.compress.qat import ActivationQuantizer
 from edgeseg.errors import BuildRefused
@@ -78,8 +79,9 @@ def first_divergence(bundle: Bundle, network: nn.Module, target: Target, frame: 
     The engine is built once more with every rounded tensor as an output, which may itself change how it fuses: what it
     finds is a lead, and where it finds nothing it says so.
     """
-    images = pixels.frame_to_input(frame, bundle.contract)
-    expected = rounded_outputs(network, torch.from_numpy(images))
+    contract = bundle.contract
+    given = pixels.frame_to_input(frame, contract)
+    expected = rounded_outputs(network, normalize(given, contract.mean, contract.std))
     form = backends.get(target.backend).FORM[target.precision]
     model = onnx.load(bundle.graph(form))
     names = []
@@ -96,7 +98,7 @@ def first_divergence(bundle: Bundle, network: nn.Module, target: Target, frame: 
     with tempfile.TemporaryDirectory() as folder:
         probe = Path(folder) / "probe.onnx"
         onnx.save(model, probe)
-        outputs = backends.get(target.backend).probe(probe, images)
+        outputs = backends.get(target.backend).probe(probe, given)
     for (path, _), found in zip(names, outputs, strict=True):
         want = expected[path].pop(0).numpy()
         error = float(np.abs(found - want).mean() / max(float(np.abs(want).mean()), 1e-6))

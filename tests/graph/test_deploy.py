@@ -22,36 +22,38 @@ def bundle(exported: Path) -> Bundle:
     return Bundle.load(exported)
 
 
-def exact(path: Path | bytes, images: np.ndarray) -> np.ndarray:
+def exact(path: Path | bytes, pixels: np.ndarray) -> np.ndarray:
     """The graph computed as written, node by node, nothing fused."""
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return ort.InferenceSession(path, options).run(None, {"image": images})[0]
+    return ort.InferenceSession(path, options).run(None, {"image": pixels})[0]
 
 
-def on_grid(seed: int, shape: tuple[int, ...]) -> np.ndarray:
-    return ((np.random.default_rng(seed).integers(0, 256, shape) - 128) / 128).astype(np.float32)
+def noise(seed: int, bundle: Bundle) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, bundle.contract.input_shape, dtype=np.uint8)
+
+
+def network_of(run: Path, pixels: np.ndarray) -> np.ndarray:
+    images = torch.from_numpy(((pixels.astype(np.float32) - 128) / 128).transpose(0, 3, 1, 2))
+    with torch.inference_mode():
+        return Run.load(run).network()(images).logits.numpy()
 
 
 def test_float_graph_is_the_float_network(bundle, runs):
-    images = on_grid(0, bundle.contract.input_shape)
-    with torch.inference_mode():
-        want = Run.load(runs / "student").network()(torch.from_numpy(images)).logits.numpy()
-    np.testing.assert_allclose(exact(bundle.graph("float"), images), want, rtol=0, atol=1e-4)
+    pixels = noise(0, bundle)
+    want = network_of(runs / "student", pixels)
+    np.testing.assert_allclose(exact(bundle.graph("float"), pixels), want, rtol=0, atol=1e-4)
 
 
 def test_int8_graph_is_the_network_under_fake_quantization(bundle, runs):
-    frame = bundle.golden().frames[0]
-    images = ((frame.astype(np.float32) - 128) / 128).transpose(2, 0, 1)[None]
-    with torch.inference_mode():
-        want = Run.load(runs / "qat").network()(torch.from_numpy(images)).logits.numpy()
+    pixels = bundle.golden().frames[:1]
+    want = network_of(runs / "qat", pixels)
     # Every rounded value is the same; the logits, which are not rounded, are sums of them in another order.
-    np.testing.assert_allclose(exact(bundle.graph("int8"), images), want, rtol=0, atol=1e-5 * np.abs(want).max())
+    np.testing.assert_allclose(exact(bundle.graph("int8"), pixels), want, rtol=0, atol=1e-5 * np.abs(want).max())
 
 
 def test_u8_form_computes_what_the_s8_form_does(bundle):
-    images = on_grid(1, bundle.contract.input_shape)
-    s8, u8 = (exact(bundle.graph(form), images) for form in ("int8", "int8-cpu"))
+    s8, u8 = (exact(bundle.graph(form), noise(1, bundle)) for form in ("int8", "int8-cpu"))
     np.testing.assert_allclose(u8, s8, rtol=0, atol=1e-5 * np.abs(s8).max())
 
 
@@ -109,8 +111,8 @@ def test_onnx_runtime_hears_integers_only(bundle):
     backends.get("onnxruntime").prefer_integers(model)
     kinds = {n.op_type for n in model.graph.node}
     assert "Min" in kinds and not kinds & {"Clip", "MaxPool"}
-    images = on_grid(2, bundle.contract.input_shape)
-    np.testing.assert_array_equal(exact(model.SerializeToString(), images), exact(bundle.graph("int8-cpu"), images))
+    pixels = noise(2, bundle)
+    np.testing.assert_array_equal(exact(model.SerializeToString(), pixels), exact(bundle.graph("int8-cpu"), pixels))
 
 
 def two_roundings() -> onnx.ModelProto:

@@ -1,0 +1,109 @@
+"""The camera's pixels as a graph's input: uint8 (1, H, W, 3), with the normalisation inside the graph.
+
+A program that embeds the network hands over its frame as it is, and the engine does in its first layer what would
+otherwise be a pass over a float image four times as large. Nothing is approximated:
+
+* float: ``(p / 255 - mean) / std`` is ``p - 255 mean`` with the weights of the first convolution divided by
+  ``255 std``. The subtraction stays, so that what the convolution pads with is still zero.
+* int8: where ``mean = std = 128 / 255`` the first rounding is to steps of 1 / 128, and a pixel *is* its own rounded
+  value plus 128. See :func:`pixels_are_integers`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from edgeseg.contract import Contract
+from edgeseg.graph.passes import Links, drop_unused
+
+TO_PLANES = [0, 3, 1, 2]  # NHWC -> NCHW
+
+
+def take_pixels(model: onnx.ModelProto, contract: Contract) -> onnx.ModelProto:
+    """A float graph, or a quantized one in its signed form, from normalised images (1, 3, H, W) to pixels."""
+    model = onnx.ModelProto.FromString(model.SerializeToString())
+    graph = model.graph
+    (given,) = graph.input
+    images, planes, real, shifted = (f"head.{name}" for name in ("images", "planes", "real", "shifted"))
+    for node in graph.node:
+        node.input[:] = [images if name == given.name else name for name in node.input]
+    mean = np.array([_whole(255 * m) for m in contract.mean])
+    gain = 1 / (255 * np.asarray(contract.std))
+    head = [
+        helper.make_node("Transpose", [given.name], [planes], name="head.Transpose", perm=TO_PLANES),
+        helper.make_node("Cast", [planes], [real], name="head.Cast", to=onnx.TensorProto.FLOAT),
+        helper.make_node(
+            "Sub", [real, _constant(graph, "head.mean", mean.reshape(1, 3, 1, 1))], [shifted], name="head.Sub"
+        ),
+    ]
+    readers = Links(graph).readers[images]
+    if all(reader.op_type == "Conv" for reader in readers):
+        for reader in readers:
+            weights = numpy_helper.to_array(Links(graph).constants[reader.input[1]])  # (out, 3, kh, kw)
+            reader.input[1] = _constant(graph, f"{reader.input[1]}.of_pixels", weights * gain.reshape(1, 3, 1, 1))
+            reader.input[0] = shifted
+    else:
+        gains = _constant(graph, "head.gain", gain.reshape(1, 3, 1, 1))
+        head.append(helper.make_node("Mul", [shifted, gains], [images], name="head.Mul"))
+    _replace_nodes(graph, [*head, *graph.node])
+    given.type.CopyFrom(helper.make_tensor_type_proto(onnx.TensorProto.UINT8, contract.input_shape))
+    drop_unused(graph)
+    return model
+
+
+def pixels_are_integers(model: onnx.ModelProto) -> None:
+    """In an unsigned graph, let the first convolution read the pixels themselves, padded and never made floats.
+
+    With pixel p and step s the rounded input is ``s (p - 128)``, so the convolution of it is that of ``s p`` less
+    ``128 s`` times the sum of the weights, which its bias takes over; at the border too, where the frame is padded with
+    128 beforehand. The zero-point becomes 0: with another one OpenVINO falls back to float (seen in 2026.4). Where the
+    head computes anything else, or is not read by one convolution alone, it stays as it is.
+    """
+    graph = model.graph
+    links = Links(graph)
+    constants = {name: numpy_helper.to_array(tensor) for name, tensor in links.constants.items()}
+    rounding = next((n for n in graph.node if n.op_type == "QuantizeLinear" and n.input[0] == "head.images"), None)
+    if rounding is None:
+        return
+    _, step, zero = rounding.input
+    is_pixel = (constants["head.gain"] == constants[step]).all() and (constants["head.mean"] == constants[zero]).all()
+    readers = links.readers[links.readers[rounding.output[0]][0].output[0]]
+    if not is_pixel or [reader.op_type for reader in readers] != ["Conv"]:
+        return
+    (conv,) = readers
+    weights = links.maker[conv.input[1]]
+    integers, scale = (constants[name].astype(np.float64) for name in weights.input[:2])
+    bias = constants[conv.input[2]] - constants[zero] * constants[step] * scale * integers.sum((1, 2, 3))
+    conv.input[0], conv.input[2] = "head.planes_of_steps", _constant(graph, "head.bias", bias)
+    (pads,) = (a for a in conv.attribute if a.name == "pads")
+    top, left, bottom, right = pads.ints
+    pads.ints[:] = [0, 0, 0, 0]
+    graph.initializer.append(numpy_helper.from_array(np.array([0, top, left, 0, 0, bottom, right, 0]), "head.pads"))
+    graph.initializer.append(numpy_helper.from_array(np.array(0, np.uint8), "head.zero"))
+    head = [
+        helper.make_node("Pad", [graph.input[0].name, "head.pads", zero], ["head.padded"], name="head.Pad"),
+        helper.make_node("DequantizeLinear", ["head.padded", step, "head.zero"], ["head.steps"], name="head.Steps"),
+        helper.make_node("Transpose", ["head.steps"], [conv.input[0]], name="head.Planes", perm=TO_PLANES),
+    ]
+    _replace_nodes(graph, [*head, *graph.node])
+    drop_unused(graph)
+
+
+def _whole(value: float) -> float:
+    """255 times a mean of n / 255 is n."""
+    return round(value) if abs(value - round(value)) < 1e-6 else value
+
+
+def _constant(graph: onnx.GraphProto, name: str, value: np.ndarray) -> str:
+    graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value, np.float32), name))
+    return name
+
+
+def _replace_nodes(graph: onnx.GraphProto, nodes: Sequence[onnx.NodeProto]) -> None:
+    nodes = list(nodes)
+    del graph.node[:]
+    graph.node.extend(nodes)

@@ -1,0 +1,128 @@
+"""Graphs take the camera's pixels, and compute what the network does of normalised images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+import torch
+from torch import nn
+
+from edgeseg.backends import get
+from edgeseg.batches import normalize
+from edgeseg.compress import qat
+from edgeseg.contract import IMAGENET_MEAN, IMAGENET_STD, Contract
+from edgeseg.graph import onnx_file
+from edgeseg.graph.deploy import deploy
+from edgeseg.graph.export import cpu_form
+from edgeseg.outputs import Outputs
+
+SIZE_HW = (13, 18)
+HALF = (128 / 255,) * 3
+
+
+class Small(nn.Module):
+    """Two convolutions; the first may be preceded by a ReLU, so that pixels are not all that it reads."""
+
+    stride = 2
+
+    def __init__(self, *, padding: int = 1, relu_first: bool = False) -> None:
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv2d(3, 8, 3, 2, padding, bias=False), nn.BatchNorm2d(8), nn.ReLU())
+        self.last = nn.Conv2d(8, 4, 1)
+        self.relu = nn.ReLU() if relu_first else None
+
+    def forward(self, images: torch.Tensor) -> Outputs:
+        return Outputs(self.last(self.first(images if self.relu is None else self.relu(images))))
+
+
+def contract_of(mean: tuple[float, ...], std: tuple[float, ...]) -> Contract:
+    return Contract(size_hw=SIZE_HW, classes=tuple("abcd"), colors=((0, 0, 0),) * 4, stride=2, mean=mean, std=std)
+
+
+def pixels_of(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (1, *SIZE_HW, 3), dtype=np.uint8)
+
+
+def trained(network: nn.Module, contract: Contract) -> nn.Module:
+    """Batch normalisation with statistics of its own."""
+    network.train()
+    for seed in range(3):
+        network(normalize(pixels_of(seed), contract.mean, contract.std))
+    return network.eval()
+
+
+def run(model: onnx.ModelProto, pixels: np.ndarray) -> np.ndarray:
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return ort.InferenceSession(model.SerializeToString(), options).run(None, {"image": pixels})[0]
+
+
+def operators(model: onnx.ModelProto) -> list[str]:
+    return [n.op_type for n in model.graph.node if n.name.startswith("head.")]
+
+
+@pytest.mark.parametrize(("mean", "std"), [(HALF, HALF), (IMAGENET_MEAN, IMAGENET_STD)])
+@pytest.mark.parametrize("relu_first", [False, True])
+@pytest.mark.parametrize("padding", [0, 1])
+def test_the_float_graph_normalises(mean, std, relu_first, padding, tmp_path):
+    torch.manual_seed(0)
+    contract = contract_of(mean, std)
+    network = trained(Small(padding=padding, relu_first=relu_first), contract)
+    onnx_file.write(deploy(network), contract, tmp_path / "float.onnx")
+    model = onnx.load(tmp_path / "float.onnx")
+    assert operators(model) == ["Transpose", "Cast", "Sub"] + ["Mul"] * relu_first  # else folded into the convolution
+    with torch.no_grad():
+        want = network(normalize(pixels_of(9), mean, std)).logits.numpy()
+    np.testing.assert_allclose(run(model, pixels_of(9)), want, rtol=0, atol=2e-6 * np.abs(want).max())
+
+
+def quantized(
+    tmp_path: Path, contract: Contract, **options: int
+) -> tuple[onnx.ModelProto, onnx.ModelProto, np.ndarray]:
+    """Signed and unsigned graph, and what the network under fake quantization says of ``pixels_of(9)``."""
+    torch.manual_seed(0)
+    network = trained(Small(**options), contract)
+    graph = qat.prepare(network, input_scale=1 / 128 if contract.mean == HALF else None)
+    qat.calibrate(graph, [normalize(pixels_of(seed), contract.mean, contract.std) for seed in range(3)])
+    onnx_file.write(deploy(graph.eval()), contract, tmp_path / "int8.onnx")
+    signed = onnx.load(tmp_path / "int8.onnx")
+    with torch.no_grad():
+        want = graph(normalize(pixels_of(9), contract.mean, contract.std)).logits.numpy()
+    return signed, cpu_form(signed), want
+
+
+@pytest.mark.parametrize("padding", [0, 1, 2])
+def test_pixels_are_the_integers_of_the_first_convolution(padding, tmp_path):
+    """Also where the frame is padded: what lies around it is 128, the pixel that normalisation makes zero."""
+    signed, unsigned, want = quantized(tmp_path, contract_of(HALF, HALF), padding=padding)
+    assert operators(signed) == ["Transpose", "Cast", "Sub", "Mul"]  # TensorRT wants zero-points of 0
+    assert operators(unsigned) == ["Pad", "DequantizeLinear", "Transpose"]
+    for model in (signed, unsigned):
+        np.testing.assert_allclose(run(model, pixels_of(9)), want, rtol=0, atol=1e-6 * np.abs(want).max())
+
+
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+def test_engines_run_the_first_convolution_in_int8(backend, tmp_path):
+    _, unsigned, want = quantized(tmp_path, contract_of(HALF, HALF))
+    module = get(backend)
+    if backend == "onnxruntime":
+        module.prefer_integers(unsigned)
+    onnx.save(unsigned, tmp_path / "cpu.onnx")
+    if backend == "openvino":
+        engine = module.OpenvinoEngine(tmp_path / "cpu.onnx", "int8", 1)
+    else:
+        engine = module.OnnxRuntimeEngine(tmp_path / "cpu.onnx", 1)
+    first = next(layer for layer in engine.layers() if layer.op == "conv" and "first" in layer.name)
+    assert first.precision == "int8"
+    np.testing.assert_allclose(engine(pixels_of(9)), want, rtol=0, atol=1e-6 * np.abs(want).max())
+
+
+def test_a_grid_that_is_not_the_pixels_keeps_its_head(tmp_path):
+    signed, unsigned, want = quantized(tmp_path, contract_of(IMAGENET_MEAN, IMAGENET_STD))
+    assert operators(unsigned) == operators(signed) == ["Transpose", "Cast", "Sub", "Mul"]
+    for model in (signed, unsigned):
+        np.testing.assert_allclose(run(model, pixels_of(9)), want, rtol=0, atol=1e-6 * np.abs(want).max())
