@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from edgeseg.measure.accuracy import Confusion, Evaluation, agreement
 from edgeseg.measure.bench import bench, golden_check
+from edgeseg.measure.boundary import boundary_f1
 from edgeseg.measure.host import Facts, Host, Reading
 from edgeseg.measure.judge import Verdict, judge
 from edgeseg.measure.latency import Samples
@@ -26,6 +27,7 @@ __all__ = [
     "Verdict",
     "agreement",
     "bench",
+    "boundary_f1",
     "golden_check",
     "judge",
 ]
