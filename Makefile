@@ -1,6 +1,7 @@
 # make demo    a teacher becomes a verified INT8 engine on a synthetic street: table and runs/demo/report.html
 # make test    install what the tests need and run them
 # make check   what CI runs: format, lint, types above the torch line, tests
+# make native  build the C++ kernels into edgeseg/native/: without them they run in numpy
 # make format  put the code into the format that 'make check' wants
 
 PYTHON ?= python3
@@ -11,20 +12,27 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check --no-input -c constraints.txt
 # Each test process and each engine on one thread of its own, instead of all of them on all cores.
 ONE_THREAD := OMP_NUM_THREADS=1
+# Into the tree: an editable install is a path to it. In the environment's own folder, for its own Python.
+NATIVE = cmake -S . -B $(VENV)/native -DPython_EXECUTABLE=$(abspath $(BIN))/python >/dev/null \
+	&& cmake --build $(VENV)/native && cmake --install $(VENV)/native --prefix . >/dev/null
 
-.PHONY: demo test check format clean
+.PHONY: demo test check native format clean
 
 demo: $(VENV)/.demo
+	@$(NATIVE) || echo "make: the C++ kernels are not built; the demo runs without them"
 	$(BIN)/edgeseg run edgeseg/recipes/demo.toml
 
-test: $(VENV)/.dev
+test: $(VENV)/.dev native
 	$(ONE_THREAD) $(BIN)/python -m pytest $(PYTEST_ARGS)
 
-check: $(VENV)/.dev
+check: $(VENV)/.dev native
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(ONE_THREAD) $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+native: $(VENV)/.dev
+	$(NATIVE)
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
@@ -35,7 +43,7 @@ clean:
 
 # Editable, so that one install serves every later change of the code; again when what is asked for changes.
 $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP) -e '.[train,onnxruntime,openvino,report]'
+	$(PIP) -e '.[train,onnxruntime,openvino,report]' nanobind
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python

@@ -19,7 +19,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from edgeseg import backends
+from edgeseg import backends, native
 from edgeseg.errors import BackendMissing
 from edgeseg.measure.host import Facts, Host
 
@@ -79,6 +79,7 @@ class Checkup:
     host: Facts
     memory_bytes: int | None
     gpus: tuple[str, ...]  # name, memory, driver, compute capability
+    native: str | None  # why edgeseg's kernels are not compiled, and what to do; None where they are
     backends: tuple[BackendState, ...]
     extras: tuple[ExtraState, ...]
 
@@ -101,6 +102,8 @@ class Checkup:
                 found.append("without VNNI, sums of 8-bit weights saturate: keep 'edgeseg qat --weight-bits 7'")
         if not self.targets:
             found.append("no engine library is installed: pip install 'edgeseg[openvino]' or 'edgeseg[onnxruntime]'")
+        if self.native:
+            found.append(f"edgeseg's kernels run in numpy, many times slower: {self.native}")
         if sys.version_info < TRAINING_PYTHON:
             found.append("training needs Python 3.11 or newer; running a bundle does not")
         return tuple(found)
@@ -121,6 +124,7 @@ def examine() -> Checkup:
         host=Host().facts(),
         memory_bytes=_memory_bytes(),
         gpus=_gpus(),
+        native=native.why_not(),
         backends=tuple(backend_state(name) for name in backends.names()),
         extras=tuple(extra_state(name) for name in EXTRAS),
     )

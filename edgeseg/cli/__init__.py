@@ -33,10 +33,17 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 def root(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    include_dir: Annotated[
+        bool, typer.Option("--include-dir", help="Print the folder of the C++ headers: g++ -O3 -I$(edgeseg ...).")
+    ] = False,
 ) -> None:
     """From a heavy segmentation teacher to a verified INT8 engine at camera rate."""
     if version:
         print(f"edgeseg {__version__}")
+    elif include_dir:
+        from edgeseg import native
+
+        print(native.include_dir())
     elif context.invoked_subcommand is None:
         print(context.get_help())
 

@@ -59,6 +59,7 @@ def checkup(found: Checkup) -> RenderableType:
         ("clock governor", host.governor),
         ("memory", memory),
         ("GPU", "\n".join(found.gpus) or "none found"),
+        ("kernels", "numpy" if found.native else "compiled"),
     ):
         machine.add_row(name, Text(value))
     engines = Table("target", "ready", "library", "builds and runs", title="engines", title_justify="left")
