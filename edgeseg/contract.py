@@ -14,6 +14,8 @@ from edgeseg.errors import ContractError
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+ColorOrder = Literal["rgb", "bgr"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Contract:
@@ -34,7 +36,7 @@ class Contract:
     classes: tuple[str, ...]
     colors: tuple[tuple[int, int, int], ...]  # RGB, one per class, for overlays
     stride: int = 8
-    color: Literal["rgb", "bgr"] = "rgb"
+    color: ColorOrder = "rgb"
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     ignore_label: int = 255

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from edgeseg.contract import CHOICES, Contract
+from edgeseg.contract import CHOICES, ColorOrder, Contract
 from edgeseg.errors import ContractError
 from edgeseg.native import Window, kernels, twin
 
@@ -19,41 +19,69 @@ Colors = tuple[tuple[int, int, int], ...]
 LOGITS = ("float32", "float16", "int8", "uint8")
 
 
-def frame_to_input(frame: np.ndarray, contract: Contract) -> np.ndarray:
-    """uint8 (H, W, 3) of any size -> uint8 (1, h, w, 3) as the contract promises it to the network.
-
-    A contiguous frame of the contract's size comes back as a view: nothing is copied.
-    """
-    contract.check_frame(frame)
-    if frame.shape[:2] != contract.size_hw:
-        frame = resize(frame, contract.size_hw)
-    return np.ascontiguousarray(frame)[None]
-
-
-def pack_frame(
+def frame_to_input(
     frame: np.ndarray,
     contract: Contract,
     out: np.ndarray | None = None,
     *,
-    color: Literal["rgb", "bgr"] | None = None,
+    color: ColorOrder | None = None,
+    copy: bool = False,
 ) -> np.ndarray:
     """uint8 (H, W, 3) of any size and strides -> uint8 (1, h, w, 3): resized or letterboxed, as the contract says.
 
     ``color`` is the order of the frame's channels where it is not the contract's. A contiguous frame that needs nothing
-    comes back as a view; pass ``out`` to have it copied.
+    comes back as a view unless ``copy``; anything else goes into ``out``, or a new array.
     """
     contract.check_frame(frame)
     if color not in (None, *CHOICES["color"]):
         raise ContractError(f"color must be one of {', '.join(map(repr, CHOICES['color']))}, got {color!r}")
     swap = color is not None and color != contract.color
+    if not swap and not copy and frame.shape[:2] == contract.size_hw and frame.flags.c_contiguous:
+        return frame[None]
     if out is None:
-        if not swap and frame.shape[:2] == contract.size_hw and frame.flags.c_contiguous:
-            return frame[None]
-        out = np.empty((1, *contract.size_hw, 3), np.uint8)
-    _check_out("out", out, (1, *contract.size_hw, 3), np.uint8)
+        out = np.empty(contract.input_shape, np.uint8)
+    _check_out("out", out, contract.input_shape, np.uint8)
     kernels().frame_to_input(
         frame, out, swap_channels=swap, letterbox=contract.fit == "letterbox", border=contract.border
     )
+    return out
+
+
+def labels_of(
+    answer: np.ndarray, frame_hw: tuple[int, int], contract: Contract, out: np.ndarray | None = None
+) -> np.ndarray:
+    """What an engine returned of a frame -> labels uint8 (H, W) at the frame's size, as the contract says.
+
+    ``answer`` is logits (1, K, h, w) in any order of memory, or integer labels (1, h, w) of a network that makes them.
+    """
+    window = letterbox_window(frame_hw, contract)
+    if contract.output == "labels":
+        return _nearest(answer[0], frame_hw, window, _labels(out, frame_hw))
+    logits = answer[0]
+    channels_last = not logits.flags.c_contiguous
+    return upsample_argmax(
+        logits.transpose(1, 2, 0) if channels_last else logits,
+        frame_hw,
+        channels_last=channels_last,
+        coordinates=contract.coordinates,
+        interpolation=contract.interpolation,
+        window=window,
+        activation=contract.activation,
+        out=out,
+    )
+
+
+def _nearest(labels: np.ndarray, size_hw: tuple[int, int], window: Window | None, out: np.ndarray) -> np.ndarray:
+    """Integer labels (h, w), or the window of them, as uint8 at another size."""
+    top, left, h, w = window or (0.0, 0.0, *map(float, labels.shape))
+    rows, cols = (
+        np.clip(((np.arange(n) + 0.5) * length / n + begin).astype(int), 0, most - 1)
+        for begin, length, n, most in zip((top, left), (h, w), size_hw, labels.shape)
+    )
+    if labels.shape == size_hw and window is None:
+        np.copyto(out, labels, casting="unsafe")
+    else:
+        out[...] = labels[rows[:, None], cols]
     return out
 
 

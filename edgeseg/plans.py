@@ -81,8 +81,8 @@ def golden_agreement(bundle: Bundle, engine: Engine, target: Target) -> float:
     golden, contract = bundle.golden(), bundle.contract
     same = []
     for frame, reference in zip(golden.frames, golden.logits(target.precision)):
-        logits = engine(pixels.frame_to_input(frame, contract))[0]
-        ours, theirs = (pixels.upsample_argmax(x, contract.size_hw) for x in (logits, reference))
+        answer = engine(pixels.frame_to_input(frame, contract))
+        ours, theirs = (pixels.labels_of(x, contract.size_hw, contract) for x in (answer, reference[None]))
         same.append(np.mean(ours == theirs))
     return float(np.mean(same))
 

@@ -24,7 +24,7 @@ from edgeseg.data import IGNORE, Dataset
 from edgeseg.errors import BundleError
 from edgeseg.graph import golden, head, onnx_file, parity, passes
 from edgeseg.graph.deploy import deploy
-from edgeseg.pixels import upsample_argmax
+from edgeseg.pixels import labels_of
 from edgeseg.plans import build_plan
 from edgeseg.segmenter import Segmenter
 from edgeseg.target import Precision, Target
@@ -155,7 +155,7 @@ def logits_of(network: nn.Module, frame: np.ndarray, contract: Contract) -> np.n
 
 
 def label(network: nn.Module, frame: np.ndarray, contract: Contract) -> np.ndarray:
-    return upsample_argmax(logits_of(network, frame, contract)[0], contract.size_hw)
+    return labels_of(logits_of(network, frame, contract), contract.size_hw, contract)
 
 
 def unlabelled(labels: np.ndarray) -> np.ndarray:

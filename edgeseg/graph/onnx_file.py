@@ -20,8 +20,12 @@ SCOPES = "pkg.torch.onnx.name_scopes"
 
 
 def write(module: nn.Module, contract: Contract, file: Path) -> None:
-    """Export for the contract's static input, one file, checked by ONNX. The module takes normalised images
-    (1, 3, H, W), the file pixels (1, H, W, 3)."""
+    """Export a module that takes normalised images (1, 3, H, W) as a file that takes pixels (1, H, W, 3)."""
+    save(take_pixels(trace(module, contract), contract), file)
+
+
+def trace(module: nn.Module, contract: Contract) -> onnx.ModelProto:
+    """The module's graph for the contract's static size."""
     logger = logging.getLogger("torch.onnx._internal.exporter._registration")
     level = logger.level
     logger.setLevel(logging.ERROR)  # says at each export that torchvision is not installed
@@ -44,7 +48,7 @@ def write(module: nn.Module, contract: Contract, file: Path) -> None:
     assert program is not None
     model = program.model_proto
     name_after_modules(model)
-    save(take_pixels(model, contract), file)
+    return model
 
 
 def name_after_modules(model: onnx.ModelProto) -> None:

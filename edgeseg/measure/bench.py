@@ -21,7 +21,7 @@ from edgeseg.measure.accuracy import Confusion, agreement
 from edgeseg.measure.host import Facts, Host, Reading, peak_rss_bytes
 from edgeseg.measure.latency import Clock, Stopwatch
 from edgeseg.measure.measurement import Baseline, Golden, Measurement
-from edgeseg.pixels import upsample_argmax
+from edgeseg.pixels import labels_of
 from edgeseg.plans import plan_of
 from edgeseg.segmenter import Segmenter
 from edgeseg.target import Precision, Target
@@ -120,7 +120,7 @@ def golden_check(segmenter: Segmenter, golden: GoldenFrames) -> Golden:
     agreements = []
     for frame, logits, truth in zip(golden.frames, reference, golden.truth, strict=True):
         labels = segmenter(frame)
-        agreements.append(agreement(labels, upsample_argmax(logits, (frame.shape[0], frame.shape[1]))))
+        agreements.append(agreement(labels, labels_of(logits[None], contract.size_hw, contract)))
         confusion.add(labels, truth)
     return Golden(agreements=tuple(agreements), miou=confusion.miou if confusion.pixels else None)
 

@@ -28,10 +28,14 @@ def boundary_f1(labels: np.ndarray, truth: np.ndarray, num_classes: int, ignore_
     for c in range(num_classes):
         ours, theirs = outline(given == c), outline(truth == c)
         if ours.any() or theirs.any():
-            hit = np.count_nonzero(ours & grown(theirs, radius)) / max(np.count_nonzero(ours), 1)
-            found = np.count_nonzero(theirs & grown(ours, radius)) / max(np.count_nonzero(theirs), 1)
-            scores.append(2 * hit * found / (hit + found) if hit + found else 0.0)
+            precision, recall = _met(ours, grown(theirs, radius)), _met(theirs, grown(ours, radius))
+            scores.append(2 * precision * recall / (precision + recall) if precision + recall else 0.0)
     return float(np.mean(scores)) if scores else float("nan")
+
+
+def _met(edge: np.ndarray, near: np.ndarray) -> float:
+    """Share of an outline that lies near another."""
+    return float(np.count_nonzero(edge & near) / max(int(np.count_nonzero(edge)), 1))
 
 
 def outline(mask: np.ndarray) -> np.ndarray:
