@@ -66,7 +66,8 @@ def prefer_integers(model: Any) -> None:
         if node.output[0] in same:
             continue
         for i, tensor in enumerate(node.input):
-            node.input[i] = same.get(tensor, tensor)
+            tensor = same.get(tensor, tensor)
+            node.input[i] = "middle_u8" if tensor == "zero_s8" else tensor
         nodes.append(node)
         if node.op_type == "QuantizeLinear" and node.input[0] in clips:
             clip = clips[node.input[0]]
@@ -76,8 +77,9 @@ def prefer_integers(model: Any) -> None:
             nodes.append(helper.make_node("Min", [node.output[0], "top_u8"], [rounded], name=f"{node.name}.Min"))
     read = {tensor for node in nodes for tensor in node.input}
     kept = [t for t in graph.initializer if t.name in read]
-    if "top_u8" in read:
-        kept.append(numpy_helper.from_array(np.array(127, np.uint8), "top_u8"))
+    for name, value in (("top_u8", 127), ("middle_u8", 128)):
+        if name in read - {t.name for t in kept}:
+            kept.append(numpy_helper.from_array(np.array(value, np.uint8), name))
     for field, values in ((graph.node, nodes), (graph.initializer, kept)):
         values = list(values)
         del field[:]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import openvino as ov
+import openvino.opset13 as ops
 from openvino.preprocess import PrePostProcessor
 
 from edgeseg.backends import Layer, Plan, machine
@@ -57,7 +58,7 @@ class OpenvinoEngine:
         options: dict[str, object] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": HINT[precision]}
         if threads:
             options["INFERENCE_NUM_THREADS"] = threads
-        self.compiled = core().compile_model(_channels_last(core().read_model(model)), "CPU", options)
+        self.compiled = core().compile_model(as_run(core().read_model(model)), "CPU", options)
         self.request = self.compiled.create_infer_request()
         self.own = np.empty_like(self.request.get_input_tensor().data)
         logits = self.request.get_output_tensor(0).data
@@ -83,15 +84,35 @@ class OpenvinoEngine:
         return found
 
 
-def _channels_last(model: ov.Model) -> ov.Model:
-    """Logits (1, h, w, K), as the last convolution leaves them: putting them into planes takes longer than labelling
-    a frame."""
+def as_run(model: ov.Model) -> ov.Model:
+    """The same numbers in the form that the CPU plugin runs fastest."""
+    read_twice(model)
     if len(model.output(0).partial_shape) != 4:
         return model
+    # Logits (1, h, w, K), as the last convolution leaves them: putting them into planes takes longer than labelling.
     order = PrePostProcessor(model)
     order.output(0).model().set_layout(ov.Layout("NCHW"))
     order.output(0).tensor().set_layout(ov.Layout("NHWC"))
     return order.build()
+
+
+def read_twice(model: ov.Model) -> None:
+    """Hold the roundings before sums by a second reader instead of a 1x1 max-pool, which copies the whole map.
+
+    The plugin fuses a convolution with the sum that reads it only where nothing else does. The second reader takes one
+    number of each; they leave as a second output, or they would be optimised away. Saves 4 % of DDRNet-23-slim's time.
+    """
+    corner = [ops.constant(np.array(ends, np.int64)) for ends in ([0] * 4, [1] * 4, [1] * 4)]
+    numbers = []
+    for op in model.get_ordered_ops():
+        if op.get_type_name() == "MaxPool" and list(op.get_attributes()["kernel"]) == [1, 1]:
+            held = op.input_value(0)
+            for reader in list(op.output(0).get_target_inputs()):
+                reader.replace_source_output(held)
+            numbers.append(ops.strided_slice(held, *corner, [0] * 4, [0] * 4))
+    if numbers:
+        model.add_results([ops.result(ops.concat(numbers, 1))])
+        model.validate_nodes_and_infer_types()
 
 
 def probe(model: Path, pixels: np.ndarray) -> list[np.ndarray]:

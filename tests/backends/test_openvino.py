@@ -5,9 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
-pytest.importorskip("openvino")
+from edgeseg.bundle import Bundle
+
+ov = pytest.importorskip("openvino")
 
 SURVIVES = """
 import gc, signal, sys, threading
@@ -29,3 +32,33 @@ def test_ctrl_c_is_survived_after_an_engine_has_gone(tiny_bundle):
     """Its plugin's alternate signal stack must not be unmapped under a process that goes on."""
     done = subprocess.run([sys.executable, "-c", SURVIVES, str(tiny_bundle.path)], capture_output=True, text=True)
     assert (done.returncode, done.stdout.strip()) == (0, "interrupted, and alive"), done.stderr
+
+
+def kinds(compiled) -> list[str]:
+    return [op.get_rt_info()["layerType"].astype(str) for op in compiled.get_runtime_model().get_ops()]
+
+
+def test_roundings_are_held_without_copying_maps(exported):
+    """As the plugin runs it: no max-pool, the sums still apart from the convolutions, and the same numbers."""
+    from edgeseg.backends import openvino
+
+    bundle = Bundle.load(exported)
+    options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
+    plain = openvino.core().compile_model(bundle.graph("int8-cpu"), "CPU", options)
+    assert kinds(plain).count("Pooling") > 10
+    model = openvino.as_run(openvino.core().read_model(bundle.graph("int8-cpu")))
+    ours = openvino.core().compile_model(model, "CPU", options)
+    pools_of_the_network = 4  # DAPPM's, less those of one size
+    assert kinds(ours).count("Pooling") <= pools_of_the_network
+    pixels = bundle.golden().frames[:1]
+    want, got = plain([pixels])[0], ours([pixels])[0].transpose(0, 3, 1, 2)
+    np.testing.assert_array_equal(got, want)
+
+
+def test_logits_are_left_in_the_order_of_the_last_convolution(exported):
+    from edgeseg import Segmenter
+
+    segmenter = Segmenter.load(exported, "openvino")
+    logits = segmenter.infer(segmenter.prepare(segmenter.bundle.golden().frames[0]))
+    assert logits.shape == segmenter.contract.output_shape
+    assert logits.transpose(0, 2, 3, 1).flags.c_contiguous

@@ -105,12 +105,23 @@ def test_a_sum_reads_rounded_convolutions_through_a_held_rounding(bundle):
     assert {r.op_type for n in held for r in links.readers[n.output[0]]} == {"Add"}
 
 
-def test_onnx_runtime_hears_integers_only(bundle):
-    """Neither Clip nor 1x1 max-pool is left, and what comes out is the same."""
+def test_what_only_sums_read_stays_signed(bundle):
+    model = onnx.load(bundle.graph("int8-cpu"))
+    links = passes.Links(model.graph)
+    signed = [n for n in model.graph.node if n.op_type == "QuantizeLinear" and n.input[2] == "zero_s8"]
+    assert len(signed) > 10
+    for node in signed:
+        reals = [real.output[0] for real in links.readers[node.output[0]]]
+        assert {r.op_type for real in reals for r in links.readers[real]} <= {"MaxPool", "Add"}
+
+
+def test_onnx_runtime_hears_unsigned_integers_only(bundle):
+    """Neither Clip nor 1x1 max-pool nor signed activations are left, and what comes out is the same."""
     model = onnx.load(bundle.graph("int8-cpu"))
     backends.get("onnxruntime").prefer_integers(model)
     kinds = {n.op_type for n in model.graph.node}
     assert "Min" in kinds and not kinds & {"Clip", "MaxPool"}
+    assert {n.input[2] for n in model.graph.node if n.op_type == "QuantizeLinear"} == {"zero_u8", "middle_u8"}
     pixels = noise(2, bundle)
     np.testing.assert_array_equal(exact(model.SerializeToString(), pixels), exact(bundle.graph("int8-cpu"), pixels))
 
