@@ -242,8 +242,10 @@ def _options(
             raise ContractError(f"{name} must be one of {', '.join(map(repr, CHOICES[name]))}, got {value!r}")
     if not (0 < scale < math.inf):
         raise ContractError(f"scale must be positive and finite, got {scale}")
-    if window is not None and not (all(map(math.isfinite, window)) and window[2] > 0 and window[3] > 0):
-        raise ContractError(f"expected window (top, left, height, width), finite and not empty, got {window}")
+    if window is not None:
+        least = 1.0 if coordinates == "align_corners" else 1e-6  # the former counts from centre to centre
+        if not (all(map(math.isfinite, window)) and min(window[2:]) >= least):
+            raise ContractError(f"expected window (top, left, height, width), finite and not empty, got {window}")
     if confidence is not None:
         _check_out("confidence", confidence, size_hw, np.float32)
     return {

@@ -84,6 +84,13 @@ def test_without_an_engine_the_doctor_says_what_to_install(here):
     assert any("pip install 'edgeseg[openvino]'" in w for w in none.warnings)
 
 
+def test_the_doctor_says_which_kernels_run(here):
+    assert here.native is None
+    assert json.loads(here.to_json())["native"] is None
+    slow = replace(here, native="no compiled module was installed; make native")
+    assert any("kernels run in numpy" in w and "make native" in w for w in slow.warnings)
+
+
 def test_a_missing_module_is_missing_and_its_extra_installs_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "jinja2", None)
     state = doctor.extra_state("report")

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,7 @@ def test_a_robot_installs_the_wheel_and_needs_no_torch(wheel, tiny_bundle, tmp_p
     assert robot.run("python", "-c", light).stdout.strip() == ""
     bare = json.loads(robot.run("edgeseg", "doctor", "--json").stdout)
     assert bare["targets"] == []
+    assert bare["native"] is None
     assert "torch" in next(e for e in bare["extras"] if e["name"] == "train")["missing"]
     refused = robot.run("edgeseg", "bench", bundle, "--target", "onnxruntime", code={2})
     assert "pip install 'edgeseg[onnxruntime]'" in refused.stderr
@@ -83,12 +85,21 @@ def test_a_robot_installs_the_wheel_and_needs_no_torch(wheel, tiny_bundle, tmp_p
 
 
 def test_the_wheel_holds_the_package_and_what_goes_with_it(wheel, tmp_path):
-    import zipfile
-
     names = set(zipfile.ZipFile(wheel).namelist())
-    package = {
-        p.relative_to(ROOT).as_posix() for p in (ROOT / "edgeseg").rglob("*") if p.is_file() and p.suffix != ".pyc"
-    }
-    assert package <= names
+    files = (p for p in (ROOT / "edgeseg").rglob("*") if p.is_file() and p.suffix not in (".pyc", ".so"))
+    assert {p.relative_to(ROOT).as_posix() for p in files} <= names
+    assert len([n for n in names if n.endswith(".so")]) == 1
+    assert "edgeseg/native/include/edgeseg/upsample_argmax.hpp" in names
     assert any(n.endswith("licenses/LICENSE") for n in names)
     assert not [n for n in names if n.startswith(("tests/", "export/", "benchmarks/"))]
+
+
+def test_without_a_compiler_the_package_is_python_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("CXX", "false")
+    subprocess.run([sys.executable, *PIP, "wheel", "--no-deps", "-w", tmp_path, ROOT], check=True)
+    (built,) = tmp_path.glob("edgeseg-*-py3-none-any.whl")
+    assert not [n for n in zipfile.ZipFile(built).namelist() if n.endswith(".so")]
+    robot = Robot(tmp_path / "robot")
+    robot.install(str(built))
+    done = robot.run("edgeseg", "doctor", "--json")
+    assert "install a C++ compiler" in json.loads(done.stdout)["native"]

@@ -1,13 +1,14 @@
 """The kernels between camera, network and label map: compiled where there was a compiler, in numpy elsewhere.
 
 They are C++ headers (``include/edgeseg/``, for C++ programs too) with a Python module over them, ``_kernels``, built by
-pip or by ``make native``. :mod:`edgeseg.native.twin` says the same in numpy: tests compare the two, and it runs where no
-module was built. Neither says much about wrong arrays; :mod:`edgeseg.pixels` checks them first.
+pip or by ``make native``. :mod:`edgeseg.native.twin` says the same in numpy: tests compare the two, and where nothing
+was built it runs. Neither says much about wrong arrays; :mod:`edgeseg.pixels` checks them first.
 """
 
 from __future__ import annotations
 
 import functools
+import importlib
 import warnings
 from pathlib import Path
 from typing import Protocol
@@ -73,7 +74,7 @@ def kernels() -> Kernels:
 def why_not() -> str | None:
     """Why the kernels are not compiled, and what to do; None where they are."""
     try:
-        from edgeseg.native import _kernels  # noqa: F401
+        importlib.import_module("edgeseg.native._kernels")
     except ModuleNotFoundError:
         return f"no compiled module was installed; {REMEDY}"
     except ImportError as e:  # built for another machine or Python

@@ -6,6 +6,7 @@
 #include <nanobind/stl/string_view.h>
 #include <nanobind/stl/tuple.h>
 
+#include <cmath>
 #include <edgeseg/frame_to_input.hpp>
 #include <edgeseg/overlay.hpp>
 #include <edgeseg/upsample_argmax.hpp>
@@ -75,6 +76,7 @@ void upsample_argmax(const Array& logits, const NewMap& labels, bool channels_la
     const auto activation = softmax ? edgeseg::Activation::softmax : edgeseg::Activation::none;
     const auto [top, left, height, width] = window;
     require((height > 0 && width > 0) || (height == 0 && width == 0), "an empty window");
+    require(std::isfinite(top) && std::isfinite(left) && std::isfinite(height) && std::isfinite(width), "window");
     const edgeseg::Resampling how{
         coordinates_of(coordinates),
         interpolation == "nearest" ? edgeseg::Interpolation::nearest : edgeseg::Interpolation::bilinear,

@@ -63,7 +63,7 @@ def axis(size: int, out: int, coordinates: str, interpolation: str, begin: float
     one, span, blend = np.float32(1), np.float32(length), interpolation == "bilinear"
     at = np.arange(out, dtype=np.float32)
     if coordinates == "align_corners":
-        at *= (span - one) / np.float32(out - 1) if out > 1 else np.float32(0)
+        at *= max(span - one, np.float32(0)) / np.float32(out - 1) if out > 1 else np.float32(0)
         at += np.float32(0 if blend else 0.5)
     elif coordinates == "half_pixel":
         exact = np.float64(span / np.float32(out)) * (at + np.float32(0.5)) - (0.5 if blend else 0)

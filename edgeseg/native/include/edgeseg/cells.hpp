@@ -126,7 +126,7 @@ EDGESEG_INLINE void contest(const Corners& at, int n, Contest& room, const Axis&
                         Floats sum{};
                         for (int s = 0; s < n; ++s) {
                             load(top, tops + s * lanes), load(bottom, bottoms + s * lanes);
-                            Floats less = (((1.0f - lower[r]) * top + lower[r] * bottom) - best[r]) * scale;
+                            Floats less = (((1.0f - lower[r]) * top + lower[r] * bottom) - best[r]) * (scale * binary);
                             exponential(less);
                             sum += less;
                         }

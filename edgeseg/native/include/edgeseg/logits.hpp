@@ -14,6 +14,8 @@ namespace edgeseg {
 
 enum class Activation { none, softmax };
 
+constexpr float binary = 1.44269504f;  // e^x is 2^(binary * x)
+
 // The logits of one frame, packed. T: float, Half, std::int8_t or std::uint8_t. A logit is `scale` > 0 times the number.
 template <class T>
 struct Logits {
@@ -99,8 +101,10 @@ class Rows {
             }
             for (int k = 0; k < classes; ++k) {
                 load(v, values + k * pitch + x);
-                v = (v - top) * scale;
+                v = (v - top) * (scale * binary);
+                const Floats raw = v;
                 exponential(v);
+                v = raw == raw ? v : raw;
                 store(values + k * pitch + x, v);
                 sum += v;
             }

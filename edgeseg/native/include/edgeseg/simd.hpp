@@ -65,28 +65,24 @@ EDGESEG_INLINE void reverse(Quad& pixel) {
 #endif
 }
 
-// e^x in place, for x <= 0, within 2 ulp; 0 below -87; NaN stays NaN. Cephes' expf, https://www.netlib.org/cephes/.
+// 2^x in place, for x <= 0, within 2e-7 of the result for its polynomial and of 1 for the rest; 2^-126 and less are the
+// same. x must not be NaN.
 EDGESEG_INLINE void exponential(Floats& x) {
-    const Floats magic = Floats{} + 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
-    const Floats lowest = Floats{} - 87.0f;
-    const Floats inside = x > lowest ? x : lowest;
-    const Floats shifted = inside * 1.44269504f + magic;
-    const Floats n = shifted - magic;
-    const Floats r = (inside - n * 0.693359375f) + n * 2.12194440e-4f;
-    Floats y = r * 1.9875691500e-4f + 1.3981999507e-3f;
-    y = y * r + 8.3334519073e-3f;
-    y = y * r + 4.1665795894e-2f;
-    y = y * r + 1.6666665459e-1f;
-    y = y * r + 5.0000001201e-1f;
-    y = y * (r * r) + r + 1.0f;
-    Words exponent, zero, bits;
-    same_bits(exponent, shifted);
-    same_bits(zero, magic);
+    const Floats lowest = Floats{} - 126.0f;
+    const Floats magic = Floats{} + 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer, in the lowest bits
+    x = lowest > x ? lowest : x;
+    const Floats shifted = x + magic;
+    const Floats f = x - (shifted - magic);  // from -0.5 to 0.5
+    Floats y = f * 1.326472731e-3f + 9.671512991e-3f;  // (2^f - 1) / f, fitted for the smallest largest error
+    y = y * f + 5.550733581e-2f;
+    y = y * f + 2.402224243e-1f;
+    y = y * f + 6.931470037e-1f;
+    y = y * f + 1.0f;
+    Words bits, exponent;
     same_bits(bits, y);
-    bits += (exponent - zero) << 23;
-    same_bits(y, bits);
-    y = x < lowest ? Floats{} : y;
-    x = x == x ? y : x;
+    same_bits(exponent, shifted);
+    bits += exponent << 23;  // what is above the integer leaves at the top
+    same_bits(x, bits);
 }
 
 #if defined(__x86_64__) && !defined(__AVX2__)

@@ -71,7 +71,7 @@ struct Axis {
         const auto at = static_cast<float>(i);
         const float inside = options.coordinates == Coordinates::align_corners ? 1.0f : 0.0f;
         const float steps = static_cast<float>(options.out) - inside;
-        const float scale = steps > 0.0f ? (options.length - inside) / steps : 0.0f;
+        const float scale = steps > 0.0f ? std::max(options.length - inside, 0.0f) / steps : 0.0f;
         float source = scale * at;
         if (options.coordinates == Coordinates::half_pixel) {
             // In double, where it is exact, and rounded once: torch's builds contract it to a fused multiply-add.

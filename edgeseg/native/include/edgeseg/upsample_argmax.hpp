@@ -29,7 +29,8 @@
 namespace edgeseg {
 
 // How logits are upsampled. The window is the part of the map that the labels cover, in logits pixels: that under a
-// letterboxed frame, say. 0 for height and width: the whole map. Its sizes are positive and finite.
+// letterboxed frame, say. 0 for height and width: the whole map. Its sizes are positive and finite, and at least 1 for
+// align_corners, which counts from centre to centre.
 //
 // half_pixel reads at top + (y + 0.5) * height / H - 0.5; asymmetric at top + y * height / H; align_corners at
 // top + y * (height - 1) / (H - 1). Beyond the map its edge goes on. nearest takes the pixel that this falls on:
@@ -69,10 +70,10 @@ class Labeller {
         const bool probable = logits.activation == Activation::softmax;
         scale = probable ? 0.0f : logits.scale;
         keep_single = probable && to.confidence != nullptr;
-        // Classes this far below the best add less than 3e-6 to the sum of the softmax, all together.
+        // Classes this far below the best add less than 7e-6 to the sum of the softmax, all together.
         slack = to.confidence == nullptr || probable
                     ? 0.0f
-                    : (13.0f + std::log(static_cast<float>(logits.classes))) / logits.scale;
+                    : (12.0f + std::log(static_cast<float>(logits.classes))) / logits.scale;
         run_best([&]() __attribute__((always_inline)) {
             for (int i = 0; i < logits.height; ++i) {
                 const int y0 = down.first[at(i)], y1 = down.first[at(i) + 1];
