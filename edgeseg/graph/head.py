@@ -34,10 +34,11 @@ def take_pixels(model: onnx.ModelProto, contract: Contract) -> onnx.ModelProto:
     mean = np.array([_whole(255 * m) for m in contract.mean])
     gain = 1 / (255 * np.asarray(contract.std))
     head = [
-        helper.make_node("Transpose", [given.name], [planes], name="head.Transpose", perm=TO_PLANES),
-        helper.make_node("Cast", [planes], [real], name="head.Cast", to=onnx.TensorProto.FLOAT),
+        # TensorRT takes bytes into a Cast and nothing else.
+        helper.make_node("Cast", [given.name], [real], name="head.Cast", to=onnx.TensorProto.FLOAT),
+        helper.make_node("Transpose", [real], [planes], name="head.Transpose", perm=TO_PLANES),
         helper.make_node(
-            "Sub", [real, _constant(graph, "head.mean", mean.reshape(1, 3, 1, 1))], [shifted], name="head.Sub"
+            "Sub", [planes, _constant(graph, "head.mean", mean.reshape(1, 3, 1, 1))], [shifted], name="head.Sub"
         ),
     ]
     readers = Links(graph).readers[images]
