@@ -6,12 +6,15 @@ import dataclasses
 import importlib.util
 import json
 import re
+import subprocess
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 
+from edgeseg import native, pixels
 from edgeseg.contract import Contract
 from edgeseg.errors import RunError
 
@@ -93,6 +96,20 @@ def test_scripts_end_in_one_line_where_there_is_no_run(script, monkeypatch, caps
     _with_export(monkeypatch, RunError("run is not a run"))
     assert _load(script).main(["run", "out"]) == 2
     assert capsys.readouterr().err == "error: run is not a run\n"
+
+
+def test_the_cpp_program_says_what_python_says(tmp_path):
+    program = tmp_path / "labels"
+    command = ["g++", "-std=c++17", "-Wall", "-Wextra", "-Werror", "-O1", f"-I{native.include_dir()}"]
+    subprocess.run([*command, FOLDER / "cpp/labels.cpp", "-o", program], check=True)
+    logits = np.random.default_rng(0).standard_normal((19, 6, 8)).astype(np.float32)
+    done = subprocess.run(
+        [program, "19", "6", "8", "50", "70"], input=logits.tobytes(), capture_output=True, check=True
+    )
+    head = b"P5\n70 50\n255\n"
+    assert done.stdout.startswith(head)
+    labels = np.frombuffer(done.stdout[len(head) :], np.uint8).reshape(50, 70)
+    np.testing.assert_array_equal(labels, pixels.upsample_argmax(logits, (50, 70)))
 
 
 def _with_export(monkeypatch: pytest.MonkeyPatch, result: Any) -> dict[str, Any]:
