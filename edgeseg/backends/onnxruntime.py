@@ -61,6 +61,7 @@ def prefer_integers(model: Any) -> None:
     graph = model.graph
     clips = {n.output[0]: n for n in graph.node if n.op_type == "Clip"}
     same = {n.output[0]: n.input[0] for n in graph.node if n.op_type == "MaxPool" and _is_identity(n)}
+    constants = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
     nodes = []
     for node in graph.node:
         if node.output[0] in same:
@@ -69,8 +70,8 @@ def prefer_integers(model: Any) -> None:
             tensor = same.get(tensor, tensor)
             node.input[i] = "middle_u8" if tensor == "zero_s8" else tensor
         nodes.append(node)
-        if node.op_type == "QuantizeLinear" and node.input[0] in clips:
-            clip = clips[node.input[0]]
+        clip = clips.get(node.input[0]) if node.op_type == "QuantizeLinear" else None
+        if clip is not None and _ends_at_127(clip, node, constants):
             nodes.remove(clip)
             node.input[0], rounded = clip.input[0], node.output[0]
             node.output[0] = f"{rounded}.unclipped"
@@ -87,7 +88,21 @@ def prefer_integers(model: Any) -> None:
 
 
 def _is_identity(pool: Any) -> bool:
-    return any(a.name == "kernel_shape" and list(a.ints) == [1, 1] for a in pool.attribute)
+    """A max-pool over one pixel that keeps them all; with strides it would thin them out."""
+    given = {a.name: list(a.ints) for a in pool.attribute}
+    return given.get("kernel_shape") == [1, 1] and {1} == {1, *given.get("strides", [])} and "pads" not in given
+
+
+def _ends_at_127(clip: Any, rounding: Any, constants: dict[str, Any]) -> bool:
+    """Whether a Clip is the one that our u8 form puts before a rounding: 0 to 127 steps, with zero-point 0.
+
+    That of another quantizer, such as a ReLU6, ends elsewhere and stays.
+    """
+    found = [constants.get(name) for name in [*clip.input[1:3], *rounding.input[1:3]]]
+    if len(found) != 4 or any(value is None or value.size != 1 for value in found):
+        return False
+    low, high, scale, zero = (float(value.reshape(())) for value in found)
+    return low == 0 and zero == 0 and abs(high - 127 * scale) <= 1e-6 * high
 
 
 def load(plan: Path, target: Target) -> OnnxRuntimeEngine:
@@ -137,6 +152,18 @@ def _session(model: Path, threads: int, optimised: Path | None = None) -> ort.In
     if optimised:
         options.optimized_model_filepath = str(optimised)
     return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def fold(model: Path, out: Path) -> None:
+    """Write an ONNX file anew with all computed that its fixed input size decides, and its normalisations folded.
+
+    In operators of the standard alone. Transposes stay where they are: a reader of the graph's ends looks for them.
+    """
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(out)
+    ort.InferenceSession(model, options, providers=["CPUExecutionProvider"], disabled_optimizers=["TransposeOptimizer"])
 
 
 def probe(model: Path, pixels: np.ndarray) -> list[np.ndarray]:

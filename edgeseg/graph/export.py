@@ -15,14 +15,14 @@ import onnx
 import torch
 from torch import nn
 
-from edgeseg import backends
+from edgeseg import backends, golden
 from edgeseg.batches import normalize
 from edgeseg.bundle import GRAPHS, Bundle, seal
 from edgeseg.checkpoint import Run, versions
 from edgeseg.contract import Contract
 from edgeseg.data import IGNORE, Dataset
 from edgeseg.errors import BundleError
-from edgeseg.graph import golden, head, onnx_file, parity, passes
+from edgeseg.graph import head, onnx_file, parity, passes
 from edgeseg.graph.deploy import deploy
 from edgeseg.pixels import labels_of
 from edgeseg.plans import build_plan
@@ -80,7 +80,7 @@ def write(run: Run, contract: Contract, dataset: Dataset, out: Path, listen: Lis
     out.mkdir()
     network, float_network = run.network(), run.float_network()
     listen(Event(0, 0, {}, "choosing golden frames"))
-    frames, truth = golden.choose(dataset, contract.size_hw, lambda frame: label(network, frame, contract))
+    frames, truth = golden.choose(dataset, contract, lambda frame: label(network, frame, contract))
     np.savez_compressed(
         out / "golden.npz",
         frames=frames,

@@ -11,12 +11,12 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from edgeseg import pipeline
+from edgeseg import golden, pipeline
 from edgeseg.bundle import GRAPHS, Bundle, seal
 from edgeseg.checkpoint import Run
 from edgeseg.data import open_dataset
 from edgeseg.errors import BuildRefused, BundleError, DataError
-from edgeseg.graph import export, golden
+from edgeseg.graph import export
 from edgeseg.segmenter import Segmenter
 from edgeseg.target import Target
 
@@ -105,10 +105,11 @@ def test_a_refused_build_leaves_nothing(runs, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_golden_frames_must_be_able_to_fail(drawn):
+def test_golden_frames_must_be_able_to_fail(drawn, exported):
+    contract = Bundle.load(exported).contract
     blind = lambda frame: np.zeros(frame.shape[:2], np.uint8)  # noqa: E731
     with pytest.raises(DataError, match="would not reveal a mirrored image"):
-        golden.choose(open_dataset(drawn, "val"), (128, 192), blind)
+        golden.choose(open_dataset(drawn, "val"), contract, blind)
 
 
 def test_evaluating_an_engine_against_its_network(exported, runs, drawn, tmp_path):

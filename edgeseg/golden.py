@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from edgeseg.data import IGNORE, Dataset
+from edgeseg.contract import Contract
+from edgeseg.data import IGNORE, Dataset, Sample
 from edgeseg.errors import DataError
 from edgeseg.pixels import resize
 
@@ -17,22 +18,46 @@ CHANGED = 0.02  # share of labels that a mistake must change, on the mean of the
 Labels = Callable[[np.ndarray], np.ndarray]  # uint8 frame (H, W, 3) -> labels (H, W)
 
 
-def choose(dataset: Dataset, size_hw: tuple[int, int], labels: Labels) -> tuple[np.ndarray, np.ndarray]:
-    """Frames uint8 (n, H, W, 3), RGB, and their truth uint8 (n, H, W), at the contract's size.
+def choose(dataset: Dataset, contract: Contract, labels: Labels) -> tuple[np.ndarray, np.ndarray]:
+    """Frames uint8 (n, H, W, 3) and their truth uint8 (n, H, W), in the contract's size and colour order.
 
     From evenly spaced candidates, those on which the network gives the most classes. Raises DataError where a mirrored
     image, or one with red and blue swapped, would go unnoticed on them.
     """
-    spaced = np.unique(np.linspace(0, len(dataset) - 1, min(CANDIDATES, len(dataset))).astype(int))
     frames, truths, answers = [], [], []
-    for i in spaced:
-        sample = dataset[int(i)]
-        frames.append(sample.image if sample.image.shape[:2] == size_hw else resize(sample.image, size_hw))
-        truths.append(_nearest(sample.mask, size_hw))
-        answers.append(labels(frames[-1]))
+    for i in spaced(dataset, CANDIDATES):
+        frame, truth = at_size(dataset[i], contract)
+        frames.append(frame)
+        truths.append(truth)
+        answers.append(labels(frame))
     richest = sorted(range(len(frames)), key=lambda i: -len(np.unique(answers[i])))[:FRAMES]
     check_can_fail([frames[i] for i in richest], [answers[i] for i in richest], labels)
     return np.stack([frames[i] for i in richest]), np.stack([truths[i] for i in richest])
+
+
+def spaced(dataset: Dataset, count: int) -> list[int]:
+    """At most ``count`` numbers of samples, evenly spaced from the first to the last."""
+    numbers: list[int] = np.unique(np.linspace(0, len(dataset) - 1, min(count, len(dataset))).astype(int)).tolist()
+    return numbers
+
+
+def at_size(sample: Sample, contract: Contract) -> tuple[np.ndarray, np.ndarray]:
+    """A frame uint8 (H, W, 3) and its truth uint8 (H, W) as a contract's network sees them: size, fit, colour order."""
+    image = sample.image if contract.color == "rgb" else sample.image[..., ::-1]
+    h, w = contract.size_hw
+    if contract.fit == "letterbox":
+        scale = min(h / image.shape[0], w / image.shape[1])
+        inner = (min(h, round(image.shape[0] * scale)), min(w, round(image.shape[1] * scale)))
+    else:
+        inner = (h, w)
+    top, left = (h - inner[0]) // 2, (w - inner[1]) // 2
+    frame = np.full((h, w, 3), contract.border, np.uint8)
+    truth = np.full((h, w), contract.ignore_label, np.uint8)
+    inside = slice(top, top + inner[0]), slice(left, left + inner[1])
+    frame[inside] = image if image.shape[:2] == inner else resize(image, inner)
+    truth[inside] = _nearest(sample.mask, inner)
+    truth[truth == IGNORE] = contract.ignore_label
+    return frame, truth
 
 
 def check_can_fail(frames: list[np.ndarray], answers: list[np.ndarray], labels: Labels) -> None:

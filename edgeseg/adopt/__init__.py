@@ -1,0 +1,181 @@
+"""A segmentation model from any framework, as ONNX or OpenVINO IR, becomes a bundle. No torch.
+
+What people bake into a model, normalisation before it and softmax, resize and argmax behind it, is recognised and cut
+off: the bundle's graph takes the camera's bytes and returns coarse logits, and the contract says the rest. The original
+and the bundle are then run on the same frames, and the bundle is refused unless their labels are the same::
+
+    from edgeseg.adopt import adopt
+    adopted = adopt("model.onnx", classes="classes.txt", data="images:frames", out="bundle")
+"""
+
+from __future__ import annotations
+
+import datetime
+import shutil
+import tempfile
+import tomllib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from edgeseg import golden
+from edgeseg.adopt import proof
+from edgeseg.adopt.ends import Model, open_model
+from edgeseg.adopt.proof import Labels, Proof
+from edgeseg.adopt.recognise import Recognised, Triple, Wishes, recognise
+from edgeseg.bundle import Bundle, seal, sha256
+from edgeseg.contract import Contract
+from edgeseg.data import Dataset, open_dataset
+from edgeseg.errors import BuildRefused, BundleError, DataError, UserError
+
+FRAMES = 24
+MIN_SAME = 0.9999  # float rounding may tip a tie; anything else shows on far more pixels
+MIN_SAME_HALF = 0.999  # a model that takes or returns half floats has rounded what the bundle has not
+Listen = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adopted:
+    """The bundle, what was cut off and what was left, and the original beside it."""
+
+    bundle: Bundle
+    cut: tuple[str, ...]
+    left: str
+    proof: Proof
+
+    @property
+    def sentence(self) -> str:
+        """``cut Softmax, Resize x8 linear, ArgMax; labels equal on 100.00 % of 24 frames; 78 -> 48 ms``."""
+        cut = f"cut {', '.join(self.cut)}" if self.cut else "nothing to cut"
+        p = self.proof
+        parts = [cut, self.left, f"labels equal on {p.agreement:.2%} of {p.frames} frames"]
+        return "; ".join([*filter(None, parts), f"{p.before_ms:.1f} → {p.after_ms:.1f} ms"])
+
+
+def adopt(
+    model: Path | str,
+    *,
+    classes: Path | str | Sequence[str],
+    out: Path | str,
+    data: str | None,
+    split: str = "val",
+    mean: Triple | None = None,
+    std: Triple | None = None,
+    color: Literal["rgb", "bgr"] = "rgb",
+    fit: Literal["stretch", "letterbox"] = "stretch",
+    size: tuple[int, int] | None = None,
+    output: str | None = None,
+    overwrite: bool = False,
+    listen: Listen = lambda note: None,
+) -> Adopted:
+    """Write the bundle ``out`` of an ONNX file or an OpenVINO IR, once it is shown to label as the model does.
+
+    ``classes`` are names, or a file with one a line, or a TOML file as in a folder dataset. ``mean``, ``std``: what
+    the model's input is, ``(pixels / 255 - mean) / std``, where it does not normalise itself; ``color``, ``size``
+    (height and width) and ``output`` where the file leaves them open. ``data`` names the frames for the proof.
+
+    Raises UserError where the model cannot be understood, BuildRefused where the bundle labels other than the model,
+    DataError where no mistake would show on the frames, BundleError where ``out`` exists.
+    """
+    model, out = Path(model), Path(out)
+    if out.exists() and not overwrite:
+        raise BundleError(f"{out} exists: add --overwrite to replace it, or choose another --out")
+    if data is None:
+        raise UserError(
+            "real frames are needed to prove that the bundle labels as the model does: --data images:FOLDER, or a "
+            "labelled dataset such as folder:PATH"
+        )
+    names, colors = read_classes(classes)
+    wishes = Wishes(classes=names, colors=colors, mean=mean, std=std, color=color, fit=fit, output=output)
+    listen("reading the model")
+    opened = open_model(model, size)
+    found = recognise(opened, wishes)
+    dataset = labelled_as(open_dataset(data, split), names)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.writing-") as folder:
+        adopted = _write(opened, found, model, dataset, Path(folder), listen)
+        if out.exists():
+            shutil.rmtree(out)
+        adopted.bundle.path.replace(out)
+    return Adopted(bundle=Bundle.load(out), cut=adopted.cut, left=adopted.left, proof=adopted.proof)
+
+
+def _write(model: Model, found: Recognised, source: Path, dataset: Dataset, folder: Path, listen: Listen) -> Adopted:
+    """The bundle in ``folder / "bundle"``, proved."""
+    contract, path = found.contract, folder / "bundle"
+    path.mkdir()
+    graph = path / f"float{model.suffix}"
+    model.write(found.ends, contract, graph)
+    (path / "contract.json").write_text(contract.to_json())
+    run = proof.engine(model.engine, graph)
+    ours = proof.adopted(run, contract)
+
+    listen("comparing with the original")
+    untouched = folder / f"original{model.suffix}"
+    model.write_original(found.output.name, untouched)
+    theirs = proof.original(proof.engine(model.engine, untouched), found)
+    frames = [golden.at_size(dataset[i], contract)[0] for i in golden.spaced(dataset, FRAMES)]
+    proved = proof.compare(theirs, ours, frames)
+    least = MIN_SAME_HALF if np.float16 in (found.input.dtype, found.output.dtype) else MIN_SAME
+    if proved.agreement < least:
+        raise BuildRefused(
+            f"the bundle labels {proved.agreement:.3%} of the pixels of {proved.frames} frames as {source.name} does, "
+            f"less than {least:.2%}: the adoption is refused (cut: {', '.join(found.cut) or 'nothing'})"
+        )
+    listen("choosing golden frames")
+    chosen, truth = golden.choose(dataset, contract, ours)
+    logits = np.concatenate([np.array(run(f[None]), copy=True) for f in chosen])
+    np.savez_compressed(path / "golden.npz", frames=chosen, truth=truth, logits_float=logits, logits_int8=logits)
+    seal(path, _facts(found, source, dataset, proved, run.library))
+    return Adopted(bundle=Bundle.load(path), cut=found.cut, left=found.left, proof=proved)
+
+
+def _facts(found: Recognised, source: Path, dataset: Dataset, proved: Proof, library: str) -> dict[str, Any]:
+    from edgeseg import __version__
+
+    return {
+        "source": {"file": source.name, "sha256": sha256(source), "output": found.output.name},
+        "adopted": {"cut": list(found.cut), "left": found.left, "agreement": proved.agreement, "frames": proved.frames},
+        "convolutions": {"int8": [], "float": []},
+        "golden": {"data": dataset.spec, "split": dataset.split},
+        "versions": {"edgeseg": __version__, "engine": library},
+        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def read_classes(given: Path | str | Sequence[str]) -> tuple[tuple[str, ...], tuple[tuple[int, int, int], ...]]:
+    """Names and colours (none where the file gives none) of the classes. Raises UserError naming what is wrong."""
+    if not isinstance(given, (str, Path)):
+        return tuple(given), ()
+    file = Path(given)
+    if not file.is_file():
+        raise UserError(f"{file} does not exist: write the names of the classes into it, one a line, in their order")
+    text = file.read_text()
+    if file.suffix != ".toml":
+        names = [line.strip() for line in text.splitlines()]
+        return tuple(name for name in names if name and not name.startswith("#")), ()
+    try:
+        table = tomllib.loads(text)
+        colors = tuple((int(r), int(g), int(b)) for r, g, b in table.get("colors", ()))
+        return tuple(map(str, table["names"])), colors
+    except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as e:
+        raise UserError(f'{file} lists no classes ({e}): expected names = ["road", …] and perhaps colors') from e
+
+
+def labelled_as(dataset: Dataset, classes: tuple[str, ...]) -> Dataset:
+    """The dataset, its labels kept only if they are of the same classes."""
+    if not len(dataset):
+        raise DataError(f"{dataset.spec} has no frames in split {dataset.split!r}")
+    if dataset.classes == classes:
+        return dataset
+    return Dataset(
+        spec=dataset.spec,
+        split=dataset.split,
+        classes=(),
+        colors=(),
+        names=dataset.names,
+        read=lambda i: dataset[i]._replace(mask=None),
+    )
