@@ -18,6 +18,7 @@ from edgeseg.target import Precision
 FORMAT = 2  # 1 took normalised floats; 2 takes pixels
 Form = Literal["float", "int8", "int8-cpu"]
 GRAPHS: dict[Form, str] = {"float": "float.onnx", "int8": "int8.onnx", "int8-cpu": "int8-cpu.onnx"}
+IR = ".xml"  # in place of .onnx where a network was adopted as OpenVINO IR; its weights lie beside it in a .bin
 PROVENANCE = "provenance.json"
 
 
@@ -83,16 +84,24 @@ class Bundle:
 
     @property
     def forms(self) -> tuple[Form, ...]:
-        return tuple(form for form, name in GRAPHS.items() if name in self.provenance["files"])
+        return tuple(form for form in GRAPHS if self._file(form))
+
+    def _file(self, form: Form) -> str | None:
+        """The name of a form's graph, in whichever format it is; None where there is none."""
+        names = (GRAPHS[form], str(Path(GRAPHS[form]).with_suffix(IR)))
+        return next((name for name in names if name in self.provenance["files"]), None)
 
     def graph(self, form: Form) -> Path:
-        """The ONNX file of a form: ``int8`` for TensorRT, ``int8-cpu`` for OpenVINO and ONNX Runtime."""
-        if form not in self.forms:
-            raise BundleError(
-                f"{self.path} holds no {form} graph, only {', '.join(self.forms)}: it was exported from a float run; "
-                "train with 'edgeseg qat RUN' and export that"
+        """The file of a form, ONNX or IR: ``int8`` for TensorRT, ``int8-cpu`` for OpenVINO and ONNX Runtime."""
+        name = self._file(form)
+        if name is None:
+            remedy = (
+                "adopt the model with --quantize"
+                if "source" in self.provenance
+                else "it was exported from a float run; train with 'edgeseg qat RUN' and export that"
             )
-        return self.path / GRAPHS[form]
+            raise BundleError(f"{self.path} holds no {form} graph, only {', '.join(self.forms)}: {remedy}")
+        return self.path / name
 
     def golden(self) -> Golden:
         with np.load(self.path / "golden.npz", allow_pickle=False) as z:

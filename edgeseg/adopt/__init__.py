@@ -15,7 +15,7 @@ import shutil
 import tempfile
 import tomllib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,15 +23,19 @@ import numpy as np
 
 from edgeseg import golden
 from edgeseg.adopt import proof
+from edgeseg.adopt import quantize as int8
 from edgeseg.adopt.ends import Model, open_model
-from edgeseg.adopt.proof import Labels, Proof
+from edgeseg.adopt.proof import Proof
+from edgeseg.adopt.quantize import Limits, Quantized
 from edgeseg.adopt.recognise import Recognised, Triple, Wishes, recognise
 from edgeseg.bundle import Bundle, seal, sha256
 from edgeseg.contract import Contract
 from edgeseg.data import Dataset, open_dataset
 from edgeseg.errors import BuildRefused, BundleError, DataError, UserError
 
-FRAMES = 24
+FRAMES = 24  # for the comparison with the original
+SCORED = 100  # for that of int8 with float
+CALIBRATION = 300
 MIN_SAME = 0.9999  # float rounding may tip a tie; anything else shows on far more pixels
 MIN_SAME_HALF = 0.999  # a model that takes or returns half floats has rounded what the bundle has not
 Listen = Callable[[str], None]
@@ -45,6 +49,7 @@ class Adopted:
     cut: tuple[str, ...]
     left: str
     proof: Proof
+    int8: Quantized | None = None  # where it was asked for; the bundle holds it unless it says why not
 
     @property
     def sentence(self) -> str:
@@ -52,7 +57,8 @@ class Adopted:
         cut = f"cut {', '.join(self.cut)}" if self.cut else "nothing to cut"
         p = self.proof
         parts = [cut, self.left, f"labels equal on {p.agreement:.2%} of {p.frames} frames"]
-        return "; ".join([*filter(None, parts), f"{p.before_ms:.1f} → {p.after_ms:.1f} ms"])
+        parts.append(f"{p.before_ms:.1f} → {p.after_ms:.1f} ms")
+        return "; ".join([*filter(None, parts), *([self.int8.sentence] if self.int8 else [])])
 
 
 def adopt(
@@ -68,6 +74,7 @@ def adopt(
     fit: Literal["stretch", "letterbox"] = "stretch",
     size: tuple[int, int] | None = None,
     output: str | None = None,
+    quantize: Limits | None = None,
     overwrite: bool = False,
     listen: Listen = lambda note: None,
 ) -> Adopted:
@@ -76,9 +83,12 @@ def adopt(
     ``classes`` are names, or a file with one a line, or a TOML file as in a folder dataset. ``mean``, ``std``: what
     the model's input is, ``(pixels / 255 - mean) / std``, where it does not normalise itself; ``color``, ``size``
     (height and width) and ``output`` where the file leaves them open. ``data`` names the frames for the proof.
+    ``quantize`` adds an int8 form, within these limits and only if OpenVINO runs it faster than float; whether it was
+    kept is in the answer's ``int8``.
 
     Raises UserError where the model cannot be understood, BuildRefused where the bundle labels other than the model,
-    DataError where no mistake would show on the frames, BundleError where ``out`` exists.
+    DataError where no mistake would show on the frames, BundleError where ``out`` exists, BackendMissing where a
+    library is not installed.
     """
     model, out = Path(model), Path(out)
     if out.exists() and not overwrite:
@@ -88,6 +98,8 @@ def adopt(
             "real frames are needed to prove that the bundle labels as the model does: --data images:FOLDER, or a "
             "labelled dataset such as folder:PATH"
         )
+    if quantize is not None:
+        int8.require()
     names, colors = read_classes(classes)
     wishes = Wishes(classes=names, colors=colors, mean=mean, std=std, color=color, fit=fit, output=output)
     listen("reading the model")
@@ -96,14 +108,22 @@ def adopt(
     dataset = labelled_as(open_dataset(data, split), names)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.writing-") as folder:
-        adopted = _write(opened, found, model, dataset, Path(folder), listen)
+        adopted = _write(opened, found, model, dataset, Path(folder), quantize, listen)
         if out.exists():
             shutil.rmtree(out)
         adopted.bundle.path.replace(out)
-    return Adopted(bundle=Bundle.load(out), cut=adopted.cut, left=adopted.left, proof=adopted.proof)
+    return replace(adopted, bundle=Bundle.load(out))
 
 
-def _write(model: Model, found: Recognised, source: Path, dataset: Dataset, folder: Path, listen: Listen) -> Adopted:
+def _write(
+    model: Model,
+    found: Recognised,
+    source: Path,
+    dataset: Dataset,
+    folder: Path,
+    limits: Limits | None,
+    listen: Listen,
+) -> Adopted:
     """The bundle in ``folder / "bundle"``, proved."""
     contract, path = found.contract, folder / "bundle"
     path.mkdir()
@@ -111,26 +131,72 @@ def _write(model: Model, found: Recognised, source: Path, dataset: Dataset, fold
     model.write(found.ends, contract, graph)
     (path / "contract.json").write_text(contract.to_json())
     run = proof.engine(model.engine, graph)
-    ours = proof.adopted(run, contract)
 
     listen("comparing with the original")
+    proved = _prove(model, found, source, run, dataset, folder)
+    listen("choosing golden frames")
+    frames, truth = golden.choose(dataset, contract, proof.adopted(run, contract))
+    logits = {"logits_float": _answers(run, frames)}
+    facts = _facts(found, source, dataset, proved, run.library)
+    quantized = None
+    if limits is not None:
+        listen("quantizing")
+        quantized, int8_run = _quantize(graph, contract, dataset, limits)
+        facts["quantization"] = {"by": "nncf", **asdict(quantized)}
+        if quantized.refused is None:
+            logits["logits_int8"] = _answers(int8_run, frames)
+            facts["convolutions"] = int8.convolutions(int8_run)
+        else:
+            for file in path.glob("int8-cpu.*"):
+                file.unlink()
+    logits.setdefault("logits_int8", logits["logits_float"])
+    np.savez_compressed(path / "golden.npz", frames=frames, truth=truth, **logits)
+    seal(path, facts)
+    return Adopted(bundle=Bundle.load(path), cut=found.cut, left=found.left, proof=proved, int8=quantized)
+
+
+def _prove(model: Model, found: Recognised, source: Path, run: Any, dataset: Dataset, folder: Path) -> Proof:
+    """Original and bundle on the same frames. Raises BuildRefused where they do not give the same labels."""
+    contract = found.contract
     untouched = folder / f"original{model.suffix}"
     model.write_original(found.output.name, untouched)
     theirs = proof.original(proof.engine(model.engine, untouched), found)
     frames = [golden.at_size(dataset[i], contract)[0] for i in golden.spaced(dataset, FRAMES)]
-    proved = proof.compare(theirs, ours, frames)
+    proved = proof.compare(theirs, proof.adopted(run, contract), frames)
     least = MIN_SAME_HALF if np.float16 in (found.input.dtype, found.output.dtype) else MIN_SAME
     if proved.agreement < least:
         raise BuildRefused(
             f"the bundle labels {proved.agreement:.3%} of the pixels of {proved.frames} frames as {source.name} does, "
             f"less than {least:.2%}: the adoption is refused (cut: {', '.join(found.cut) or 'nothing'})"
         )
-    listen("choosing golden frames")
-    chosen, truth = golden.choose(dataset, contract, ours)
-    logits = np.concatenate([np.array(run(f[None]), copy=True) for f in chosen])
-    np.savez_compressed(path / "golden.npz", frames=chosen, truth=truth, logits_float=logits, logits_int8=logits)
-    seal(path, _facts(found, source, dataset, proved, run.library))
-    return Adopted(bundle=Bundle.load(path), cut=found.cut, left=found.left, proof=proved)
+    return proved
+
+
+def _quantize(graph: Path, contract: Contract, dataset: Dataset, limits: Limits) -> tuple[Quantized, Any]:
+    """``int8-cpu`` beside ``graph``, calibrated and compared with it; and its engine."""
+    out = graph.with_name(f"int8-cpu{graph.suffix}")
+    calibration = _training_split(dataset)
+    frames = [golden.at_size(calibration[i], contract)[0] for i in golden.spaced(calibration, CALIBRATION)]
+    int8.write(graph, out, frames, contract)
+    seen = [golden.at_size(dataset[i], contract) for i in golden.spaced(dataset, SCORED)]
+    run = proof.engine(int8.ENGINE, out, "int8")
+    found = int8.compare(
+        proof.engine(int8.ENGINE, graph), run, contract, [f for f, _ in seen], [t for _, t in seen], limits
+    )
+    return found, run
+
+
+def _training_split(dataset: Dataset) -> Dataset:
+    """Other frames to calibrate on than those that are scored, where there are any."""
+    try:
+        return open_dataset(dataset.spec, "train")
+    except DataError:
+        return dataset
+
+
+def _answers(run: Any, frames: np.ndarray) -> np.ndarray:
+    """What an engine returns for each frame, in one array."""
+    return np.concatenate([np.array(run(frame[None]), copy=True) for frame in frames])
 
 
 def _facts(found: Recognised, source: Path, dataset: Dataset, proved: Proof, library: str) -> dict[str, Any]:

@@ -15,7 +15,8 @@ import numpy as np
 import onnxruntime as ort
 
 from edgeseg.backends import Layer, Plan, machine
-from edgeseg.bundle import Bundle, Form
+from edgeseg.bundle import IR, Bundle, Form
+from edgeseg.errors import BundleError
 from edgeseg.target import Precision, Target
 
 FORM: dict[Precision, Form] = {"fp32": "float", "int8": "int8-cpu"}
@@ -35,8 +36,13 @@ def build(bundle: Bundle, target: Target, out: Path) -> Path:
     optimised graph, stays valid on any CPU."""
     import onnx
 
+    graph = bundle.graph(FORM[target.precision])
+    if graph.suffix == IR:
+        raise BundleError(
+            f"{graph} is OpenVINO IR, which ONNX Runtime does not read: use --target openvino, or adopt the model as ONNX"
+        )
     out.mkdir(parents=True, exist_ok=True)
-    model = onnx.load(bundle.graph(FORM[target.precision]))
+    model = onnx.load(graph)
     prefer_integers(model)
     onnx.save(model, out / "model.onnx")
     Plan(

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from edgeseg import __version__
-from edgeseg.cli import engines, overview, training
+from edgeseg.cli import adoption, engines, overview, training
 from edgeseg.cli.screen import say
 from edgeseg.errors import EdgesegError
 
@@ -57,6 +57,12 @@ COMMANDS: tuple[tuple[str, Callable[..., Any], str], ...] = (
     ),
     ("qat", training.qat, "runs/student --teacher runs/teacher --data camvid:PATH --out runs/qat"),
     ("export", engines.export, "runs/qat --target openvino,onnxruntime --out bundle"),
+    (
+        "adopt",
+        adoption.adopt,
+        "model.onnx --classes classes.txt --data images:frames --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 "
+        "--out bundle",
+    ),
     ("eval", engines.evaluate, "bundle --data camvid:PATH --split val --target openvino --out eval.json"),
     ("bench", engines.bench, "bundle --target openvino --fps 30 --out bench.json"),
     ("report", overview.report, "bench.json eval.json --out report.html"),
