@@ -33,6 +33,7 @@ TRAINING_PYTHON = (3, 11)
 EXTRAS: Mapping[str, tuple[str, ...]] = {
     "images": ("PIL",),
     "train": ("torch", "onnx", "onnxscript", "safetensors", "accelerate", "PIL"),
+    "adopt": ("onnxruntime", "onnx", "openvino", "nncf", "PIL"),
     "teachers": ("timm", "segmentation_models_pytorch", "torchvision", "transformers"),
     "report": ("jinja2", "matplotlib"),
     "video": ("av",),
@@ -40,6 +41,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
 ENABLES = {
     "images": "predict",
     "train": "train, distill, qat, export, eval",
+    "adopt": "adopt",
     "teachers": "teachers from timm, segmentation-models, torchvision, transformers",
     "report": "report",
     "video": "predict on a video",

@@ -9,7 +9,8 @@ import numpy as np
 from edgeseg.contract import Contract
 from edgeseg.data import IGNORE, Dataset, Sample
 from edgeseg.errors import DataError
-from edgeseg.pixels import resize
+from edgeseg.native.twin import placement
+from edgeseg.pixels import frame_to_input
 
 FRAMES = 6
 CANDIDATES = 24
@@ -43,25 +44,19 @@ def spaced(dataset: Dataset, count: int) -> list[int]:
 
 def at_size(sample: Sample, contract: Contract) -> tuple[np.ndarray, np.ndarray]:
     """A frame uint8 (H, W, 3) and its truth uint8 (H, W) as a contract's network sees them: size, fit, colour order."""
-    image = sample.image if contract.color == "rgb" else sample.image[..., ::-1]
+    frame = frame_to_input(sample.image, contract, color="rgb")[0]
     h, w = contract.size_hw
+    top, left = 0, 0
     if contract.fit == "letterbox":
-        scale = min(h / image.shape[0], w / image.shape[1])
-        inner = (min(h, round(image.shape[0] * scale)), min(w, round(image.shape[1] * scale)))
-    else:
-        inner = (h, w)
-    top, left = (h - inner[0]) // 2, (w - inner[1]) // 2
-    frame = np.full((h, w, 3), contract.border, np.uint8)
-    truth = np.full((h, w), contract.ignore_label, np.uint8)
-    inside = slice(top, top + inner[0]), slice(left, left + inner[1])
-    frame[inside] = image if image.shape[:2] == inner else resize(image, inner)
-    truth[inside] = _nearest(sample.mask, inner)
+        top, left, h, w = placement(sample.image.shape[:2], contract.size_hw)
+    truth = np.full(contract.size_hw, contract.ignore_label, np.uint8)
+    truth[top : top + h, left : left + w] = _nearest(sample.mask, (h, w))
     truth[truth == IGNORE] = contract.ignore_label
     return frame, truth
 
 
 def check_can_fail(frames: list[np.ndarray], answers: list[np.ndarray], labels: Labels) -> None:
-    mistakes = {
+    mistakes: dict[str, Callable[[np.ndarray], np.ndarray]] = {
         "a mirrored image": lambda frame: frame[:, ::-1],
         "swapped red and blue": lambda frame: frame[..., ::-1],
     }
@@ -78,4 +73,5 @@ def _nearest(mask: np.ndarray | None, size_hw: tuple[int, int]) -> np.ndarray:
     if mask is None:
         return np.full(size_hw, IGNORE, np.uint8)
     rows, cols = (((np.arange(n) + 0.5) * m / n).astype(int) for n, m in zip(size_hw, mask.shape, strict=True))
-    return mask[rows[:, None], cols]
+    nearest: np.ndarray = mask[rows[:, None], cols]
+    return nearest

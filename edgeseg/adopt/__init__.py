@@ -13,13 +13,13 @@ from __future__ import annotations
 import datetime
 import shutil
 import tempfile
-import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import tomllib
 
 from edgeseg import golden
 from edgeseg.adopt import proof
@@ -136,7 +136,8 @@ def _write(
     proved = _prove(model, found, source, run, dataset, folder)
     listen("choosing golden frames")
     frames, truth = golden.choose(dataset, contract, proof.adopted(run, contract))
-    logits = {"logits_float": _answers(run, frames)}
+    reference = _answers(run, frames)
+    quantized_answers = reference
     facts = _facts(found, source, dataset, proved, run.library)
     quantized = None
     if limits is not None:
@@ -144,13 +145,14 @@ def _write(
         quantized, int8_run = _quantize(graph, contract, dataset, limits)
         facts["quantization"] = {"by": "nncf", **asdict(quantized)}
         if quantized.refused is None:
-            logits["logits_int8"] = _answers(int8_run, frames)
-            facts["convolutions"] = int8.convolutions(int8_run)
+            quantized_answers = _answers(int8_run, frames)
+            facts["convolutions"] = int8.convolutions(path / f"int8-cpu{model.suffix}", model.engine)
         else:
             for file in path.glob("int8-cpu.*"):
                 file.unlink()
-    logits.setdefault("logits_int8", logits["logits_float"])
-    np.savez_compressed(path / "golden.npz", frames=frames, truth=truth, **logits)
+    np.savez_compressed(
+        path / "golden.npz", frames=frames, truth=truth, logits_float=reference, logits_int8=quantized_answers
+    )
     seal(path, facts)
     return Adopted(bundle=Bundle.load(path), cut=found.cut, left=found.left, proof=proved, int8=quantized)
 
@@ -160,7 +162,7 @@ def _prove(model: Model, found: Recognised, source: Path, run: Any, dataset: Dat
     contract = found.contract
     untouched = folder / f"original{model.suffix}"
     model.write_original(found.output.name, untouched)
-    theirs = proof.original(proof.engine(model.engine, untouched), found)
+    theirs = proof.original(proof.untouched(model.engine, untouched), found)
     frames = [golden.at_size(dataset[i], contract)[0] for i in golden.spaced(dataset, FRAMES)]
     proved = proof.compare(theirs, proof.adopted(run, contract), frames)
     least = MIN_SAME_HALF if np.float16 in (found.input.dtype, found.output.dtype) else MIN_SAME

@@ -11,7 +11,7 @@ import numpy as np
 
 from edgeseg.adopt.tail import Shape, Step
 from edgeseg.contract import Contract
-from edgeseg.errors import UserError
+from edgeseg.errors import BackendMissing, UserError
 
 SUFFIXES = (".onnx", ".xml")
 
@@ -63,13 +63,20 @@ def open_model(file: Path, size_hw: tuple[int, int] | None) -> Model:
         raise UserError(f"{file} is neither ONNX (.onnx) nor OpenVINO IR (.xml): export the model to one of these")
     if not file.is_file():
         raise UserError(f"{file} does not exist: give the model's file")
-    if file.suffix == ".onnx":
-        from edgeseg.adopt.onnx_model import OnnxModel
+    try:
+        if file.suffix == ".onnx":
+            from edgeseg.adopt.onnx_model import OnnxModel
 
-        return OnnxModel(file, size_hw)
-    from edgeseg.adopt.ir_model import IrModel
+            return OnnxModel(file, size_hw)
+        from edgeseg.adopt.ir_model import IrModel
 
-    return IrModel(file, size_hw)
+        return IrModel(file, size_hw)
+    except ModuleNotFoundError as e:
+        if (e.name or "").startswith("edgeseg"):
+            raise
+        raise BackendMissing(
+            f"adopting {file.name} needs {e.name!r}, which is not installed: pip install 'edgeseg[adopt]'"
+        ) from e
 
 
 def fixed_shape(dims: Sequence[int | None], size_hw: tuple[int, int] | None) -> Shape:

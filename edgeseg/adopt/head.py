@@ -6,7 +6,7 @@ Written as ``(pixels / 255 - mean) / std`` it is what a contract says; a bundle'
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 from edgeseg.adopt.tail import Shape, Step
 from edgeseg.errors import UserError
 
-LAYOUTS = {
+LAYOUTS: dict[str, Callable[[Shape], bool]] = {
     "NCHW": lambda s: len(s) == 4 and s[1] == 3,
     "NHWC": lambda s: len(s) == 4 and s[3] == 3,
     "HWC": lambda s: len(s) == 3 and s[2] == 3,

@@ -28,7 +28,8 @@ def constant(output: Any) -> np.ndarray | None:
 
 
 def dtype_of(output: Any) -> np.dtype[Any]:
-    return np.dtype(output.get_element_type().to_dtype())
+    dtype: np.dtype[Any] = np.dtype(output.get_element_type().to_dtype())
+    return dtype
 
 
 def shape_of(output: Any) -> tuple[int, ...]:

@@ -168,6 +168,9 @@ def _put_tail(graph: onnx.GraphProto, tensor: str, layout: str, dtype: np.dtype[
     chain, element = _Chain(graph, tensor, "tail"), TensorProto.FLOAT
     shape: tuple[int, ...] = contract.output_shape
     if contract.output == "labels":
+        if dtype not in (np.int64, np.int32, np.uint8):  # what engines hand over
+            chain.add("Cast", to=TensorProto.INT32)
+            dtype = np.dtype(np.int32)
         element, shape = helper.np_dtype_to_tensor_dtype(dtype), (1, *contract.size_hw)
         chain.add("Reshape", np.array(shape, np.int64))
     elif dtype != np.float32:
@@ -237,7 +240,8 @@ def _replace(field: Any, values: list[Any]) -> None:
 
 
 def _dtype(element: int) -> np.dtype[Any]:
-    return np.dtype(helper.tensor_dtype_to_np_dtype(element))
+    dtype: np.dtype[Any] = np.dtype(helper.tensor_dtype_to_np_dtype(element))
+    return dtype
 
 
 def _first_line(error: Exception) -> str:

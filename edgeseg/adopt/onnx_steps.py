@@ -118,8 +118,8 @@ class Links:
     def _reversal(self, node: onnx.NodeProto, shape: Shape) -> Said | None:
         if node.op_type == "Gather":
             indices, axis = self.constant(node.input[1]), int(_attributes(node).get("axis", 0))
-            backwards = indices is not None and indices.ndim == 1
-            backwards = backwards and (indices % shape[axis]).tolist() == list(range(shape[axis]))[::-1]  # type: ignore[operator]
+            picked = indices.tolist() if indices is not None and indices.ndim == 1 else []
+            backwards = [i % shape[axis] for i in picked] == list(range(shape[axis]))[::-1]
         else:
             values = [self.constant(name) for name in node.input[1:]]
             if len(values) < 4 or any(v is None or v.size != 1 for v in values):

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgeseg import backends
-from edgeseg.adopt.decode import enlarge, labels_of
 from edgeseg.adopt.recognise import Recognised
 from edgeseg.contract import Contract
+from edgeseg.errors import UserError
+from edgeseg.pixels import labels_of
 from edgeseg.target import Precision
 
 TURNS, PER_TURN = 5, 2
 PAUSE_S = 0.05  # the worker threads of one session spin for a while after their last frame and would slow the next
 
+Run = Callable[[np.ndarray], np.ndarray]
 Labels = Callable[[np.ndarray], np.ndarray]  # uint8 (H, W, 3) in the contract's order -> labels uint8 (H, W)
 
 
@@ -62,12 +64,19 @@ def engine(library: str, graph: Path, precision: Precision = "fp32") -> Any:
     return backend.OnnxRuntimeEngine(graph, 0)
 
 
-def adopted(run: Any, contract: Contract) -> Labels:
+def untouched(library: str, model: Path) -> Run:
+    """The model as it came, whatever it takes and returns."""
+    backend: Any = backends.get(library)
+    run: Run = backend.plain(model)
+    return run
+
+
+def adopted(run: Run, contract: Contract) -> Labels:
     """The network of a bundle: whole pixels in, labels made of its logits as the contract says."""
-    return lambda frame: labels_of(run(np.ascontiguousarray(frame)[None]), contract)
+    return lambda frame: labels_of(run(np.ascontiguousarray(frame)[None]), contract.size_hw, contract)
 
 
-def original(run: Any, found: Recognised) -> Labels:
+def original(run: Run, found: Recognised) -> Labels:
     """The model as it came, fed as its own input wants it, and what it returns taken for labels."""
     swapped = found.contract.color != found.color
     layout, dtype = found.layout, found.input.dtype
@@ -79,7 +88,7 @@ def original(run: Any, found: Recognised) -> Labels:
         if not plain:
             image = image * found.scale.astype(np.float32) + found.shift.astype(np.float32)
         array = np.ascontiguousarray(image.transpose(order), dtype).reshape(found.input.shape)
-        return understood(np.asarray(run(array)), found)
+        return understood(run(array), found)
 
     return label
 
@@ -88,12 +97,20 @@ def understood(output: np.ndarray, found: Recognised) -> np.ndarray:
     """Labels uint8 (H, W) of what the original returned: labels, or scores at any size."""
     size_hw = found.contract.size_hw
     if found.decoding is None:
+        k = len(found.contract.classes)
+        if output.max() >= k or output.min() < 0:
+            raise UserError(
+                f"the model answers labels from {output.min()} to {output.max()}, --classes lists {k}: list every "
+                "class, in the order of the labels"
+            )
         return output.reshape(size_hw).astype(np.uint8)
-    meant = [role for role in found.decoding.roles if role not in ("N", "1")]
+    meant: list[str] = [role for role in found.decoding.roles if role not in ("N", "1")]
     axes = tuple(i for i, role in enumerate(found.decoding.roles) if role in ("N", "1"))
     array = output.squeeze(axes)
     if found.decoding.returned == "labels":
-        rows, cols = (np.arange(m) * n // m for n, m in zip(array.shape, size_hw))
+        rows, cols = ((2 * np.arange(m) + 1) * n // (2 * m) for n, m in zip(array.shape, size_hw))
         labels: np.ndarray = array.astype(np.uint8)[rows[:, None], cols]
         return labels
-    return enlarge(np.asarray(array.transpose([meant.index(r) for r in "KHW"]), np.float32), found.contract, "none")
+    scores = np.ascontiguousarray(array.transpose([meant.index(r) for r in "KHW"]), np.float32)
+    # What the contract has the label stage do to the coarse logits, the original has done to its scores.
+    return labels_of(scores[None], size_hw, replace(found.contract, activation="none"))

@@ -12,12 +12,11 @@ from edgeseg.adopt import head as heads
 from edgeseg.adopt import tail as tails
 from edgeseg.adopt.ends import Ends, Model, Port
 from edgeseg.adopt.tail import Decoding, Step
-from edgeseg.contract import Contract
+from edgeseg.contract import ColorOrder, Contract
 from edgeseg.data import palette
 from edgeseg.errors import UserError
 
 Triple = tuple[float, float, float]
-Color = Literal["rgb", "bgr"]
 SILENT = {"identity", "cast", "reshape", "transpose"}  # nobody misses them in a sentence
 
 
@@ -32,7 +31,7 @@ class Wishes:
     colors: tuple[tuple[int, int, int], ...] = ()
     mean: Triple | None = None
     std: Triple | None = None
-    color: Color = "rgb"
+    color: ColorOrder = "rgb"
     fit: Literal["stretch", "letterbox"] = "stretch"
     output: str | None = None
 
@@ -50,7 +49,7 @@ class Recognised:
     input: Port
     layout: str
     output: Port
-    color: Color
+    color: ColorOrder
     scale: np.ndarray
     shift: np.ndarray
     decoding: Decoding | None
@@ -77,7 +76,7 @@ def recognise(model: Model, wishes: Wishes) -> Recognised:
         classes=wishes.classes,
         colors=wishes.colors or palette(k),
         stride=decoding.stride if decoding else 1,
-        color=color,  # type: ignore[arg-type]
+        color=color,
         mean=_triple(mean),
         std=_triple(std),
         ignore_label=255,
@@ -156,16 +155,25 @@ def _output(
             if model.tensor(at).dtype.kind == "f":
                 return port, steps, decoding, why
         if port.dtype.kind in "ui" and tails.labels_at(port.shape, size_hw):
+            _check_count(steps, len(wishes.classes))
             return port, steps, None, why
         reasons += why
     found = "; ".join(f"{p.name!r} is {p.dtype} {p.shape}" for p in ports)
     k = len(wishes.classes)
+    remarks = f" ({'; '.join(reasons)})" if reasons else ""
     raise UserError(
-        f"the model returns neither labels nor logits of {k} classes for its {size_hw[0]}x{size_hw[1]} input: {found}"
-        f"{' (' + '; '.join(reasons) + ')' if reasons else ''}. Expected floats (1, {k}, h, w) or (1, h, w, {k}) with h "
-        f"and w a whole stride of the input, or integers (1, {size_hw[0]}, {size_hw[1]}): does --classes list every "
-        "class, and is another --output meant?"
+        f"the model returns neither labels nor logits of {k} classes for its {size_hw[0]}x{size_hw[1]} input: "
+        f"{found}{remarks}. Expected floats (1, {k}, h, w) or (1, h, w, {k}), h and w a whole stride of the input, or "
+        f"integers (1, {size_hw[0]}, {size_hw[1]}): does --classes list every class, and is another --output meant?"
     )
+
+
+def _check_count(steps: Sequence[Step], listed: int) -> None:
+    """Labels do not say how many classes there are; the argmax that makes them does, where there is one in sight."""
+    for step in steps:
+        count = step.given[step.attributes["axis"]] if step.op == "argmax" else listed
+        if count != listed:
+            raise UserError(f"the model tells {count} classes apart, --classes lists {listed}: list each, in its order")
 
 
 def _words(steps: Sequence[Step], head: bool = False) -> list[str]:

@@ -8,7 +8,7 @@ that follows can be said in those words.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -130,7 +130,7 @@ def _simulate(steps: Sequence[Step], cut: int, shape: Shape, layout: str, size_h
         stride=stride,
         activation=state.activation,
         interpolation=interpolation,
-        coordinates=state.coordinates if interpolation == "bilinear" else "half_pixel",  # type: ignore[arg-type]
+        coordinates=state.coordinates,  # type: ignore[arg-type]
         returned="labels" if state.labels else "logits",
         roles=state.roles,
     )
@@ -250,15 +250,25 @@ def _resize(state: _State, step: Step) -> None:
     if any(m < n for n, m, _ in sides):
         raise _No("a resize that shrinks")
     if a["mode"] == "nearest":
-        for n, m, scale in sides:
-            if not np.array_equal(nearest_table(n, m, scale, a["coordinates"], a["rounding"]), np.arange(m) * n // m):
-                raise _No(f"a nearest resize from {n} to {m} that takes other pixels than floor(i * {n} / {m})")
-        state.interpolation = "nearest"
+        state.interpolation, state.coordinates = "nearest", _nearest(a["coordinates"], a["rounding"], sides)
     elif a["mode"] == "linear":
         _linear(state, a["coordinates"], sides)
     else:
         raise _No(f"a {a['mode']} resize")
     state.hw = (sides[0][1], sides[1][1])
+
+
+def _nearest(coordinates: str, rounding: str, sides: list[tuple[int, int, float]]) -> str:
+    """The contract's coordinates that take the same pixels: half_pixel, true to frames of any size, where both do."""
+    tables = [nearest_table(n, m, scale, coordinates, rounding) for n, m, scale in sides]
+    taken: dict[str, Callable[[int, int], np.ndarray]] = {
+        "half_pixel": lambda n, m: (2 * np.arange(m) + 1) * n // (2 * m),
+        "asymmetric": lambda n, m: np.arange(m) * n // m,
+    }
+    for name, table in taken.items():
+        if all(np.array_equal(mine, table(n, m)) for mine, (n, m, _) in zip(tables, sides, strict=True)):
+            return name
+    raise _No("a nearest resize that takes other pixels than the nearest or the one before")
 
 
 def _linear(state: _State, coordinates: str, sides: list[tuple[int, int, float]]) -> None:

@@ -7,7 +7,7 @@ and the graph is slower than float; with u8 and zero-point 0 the ReLU is part of
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ def build(bundle: Bundle, target: Target, out: Path) -> Path:
     graph = bundle.graph(FORM[target.precision])
     if graph.suffix == IR:
         raise BundleError(
-            f"{graph} is OpenVINO IR, which ONNX Runtime does not read: use --target openvino, or adopt the model as ONNX"
+            f"{graph} is OpenVINO IR, which ONNX Runtime does not read: use --target openvino, or adopt ONNX"
         )
     out.mkdir(parents=True, exist_ok=True)
     model = onnx.load(graph)
@@ -107,7 +107,7 @@ def _ends_at_127(clip: Any, rounding: Any, constants: dict[str, Any]) -> bool:
     found = [constants.get(name) for name in [*clip.input[1:3], *rounding.input[1:3]]]
     if len(found) != 4 or any(value is None or value.size != 1 for value in found):
         return False
-    low, high, scale, zero = (float(value.reshape(())) for value in found)
+    low, high, scale, zero = (float(np.asarray(value).reshape(())) for value in found)
     return low == 0 and zero == 0 and abs(high - 127 * scale) <= 1e-6 * high
 
 
@@ -158,6 +158,13 @@ def _session(model: Path, threads: int, optimised: Path | None = None) -> ort.In
     if optimised:
         options.optimized_model_filepath = str(optimised)
     return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def plain(model: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """Any ONNX file with one input, as a function to its first output: whatever its types, and nothing rewritten."""
+    session = _session(model, 0)
+    name = session.get_inputs()[0].name
+    return lambda array: np.asarray(session.run(None, {name: array})[0])
 
 
 def fold(model: Path, out: Path) -> None:

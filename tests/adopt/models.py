@@ -102,7 +102,7 @@ def pictures(count: int = 3, size_hw: tuple[int, int] = SIZE_HW, seed: int = 7) 
         fy, fx = (rows - y)[:, None, None], (cols - x)[None, :, None]
         top = coarse[y][:, x] * (1 - fx) + coarse[y][:, x + 1] * fx
         low = coarse[y + 1][:, x] * (1 - fx) + coarse[y + 1][:, x + 1] * fx
-        frames.append((top * (1 - fy) + low * fy).astype(np.uint8))
+        frames.append(np.ascontiguousarray(top * (1 - fy) + low * fy, np.uint8))
     return frames
 
 
@@ -126,7 +126,7 @@ def law(
     model.write_original(found.output.name, untouched)
     run = proof.engine(model.engine, graph)
     ours = proof.adopted(run, found.contract)
-    theirs = proof.original(proof.engine(model.engine, untouched), found)
+    theirs = proof.original(proof.untouched(model.engine, untouched), found)
     seen = set()
     for frame in pictures(size_hw=found.contract.size_hw):
         labels = ours(frame)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from models import K, MEAN, SIZE_HW, STD, Build, law, wishes
+from models import MEAN, SIZE_HW, STD, Build, K, law, wishes
 from test_onnx_heads import HEADS, NCHW, SWAPS, model, sub_div
 from test_onnx_tails import CUT, LEFT
 

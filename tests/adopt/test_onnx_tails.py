@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from models import K, SIZE_HW, Build, law, wishes
+from models import SIZE_HW, Build, K, law, wishes
 
 from edgeseg.errors import UserError
 
@@ -95,7 +95,10 @@ CUT = {
     "argmax nearest int32": (lambda b, x: to_labels(b, x, "int32"), NEAREST),
     "argmax nearest as floats": (to_labels, NEAREST),
     "argmax alone": (argmax, NEAREST),
-    "transposed": (lambda b, x: b("ArgMax", b("Transpose", b.resize(x), perm=[0, 2, 3, 1]), axis=3, keepdims=0), BILINEAR),
+    "transposed": (
+        lambda b, x: b("ArgMax", b("Transpose", b.resize(x), perm=[0, 2, 3, 1]), axis=3, keepdims=0),
+        BILINEAR,
+    ),
     "channels last": (
         lambda b, x: b(
             "ArgMax",
