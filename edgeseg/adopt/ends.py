@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from edgeseg.adopt.tail import Shape, Step
+from edgeseg.adopt.steps import Shape, Step
 from edgeseg.contract import Contract
 from edgeseg.errors import BackendMissing, UserError
 

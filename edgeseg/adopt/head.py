@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgeseg.adopt.tail import Shape, Step
+from edgeseg.adopt.steps import Shape, Step
 from edgeseg.errors import UserError
 
 LAYOUTS: dict[str, Callable[[Shape], bool]] = {

@@ -13,7 +13,7 @@ from openvino.passes import ConstantFolding, Manager
 from edgeseg import backends
 from edgeseg.adopt import ir_steps
 from edgeseg.adopt.ends import Ends, Port, fixed_shape
-from edgeseg.adopt.tail import Step
+from edgeseg.adopt.steps import Step
 from edgeseg.contract import Contract
 from edgeseg.errors import UserError
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeseg.adopt.tail import Step
+from edgeseg.adopt.steps import Step
 
 Said = tuple[str, dict[str, Any]]  # a step's op and attributes
 SHAPED = {"Squeeze", "Unsqueeze", "Reshape"}

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edgeseg import backends
 from edgeseg.adopt.ends import Ends, Port, fixed_shape
 from edgeseg.adopt.onnx_steps import Links
-from edgeseg.adopt.tail import Step
+from edgeseg.adopt.steps import Step
 from edgeseg.contract import Contract
 from edgeseg.errors import UserError
 

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from edgeseg.adopt.tail import Shape, Step
+from edgeseg.adopt.steps import Shape, Step
 
 Types = Mapping[str, tuple[Shape, "np.dtype[Any]"]]
 Said = tuple[str, dict[str, Any]]  # a step's op and attributes

@@ -6,7 +6,7 @@ in accuracy differs from network to network, and what it gains from CPU to CPU: 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,13 @@ import numpy as np
 
 from edgeseg import backends
 from edgeseg.adopt import proof
+from edgeseg.adopt.proof import Run
 from edgeseg.contract import Contract
 from edgeseg.errors import BackendMissing
 from edgeseg.measure.accuracy import Confusion, agreement
 
 ENGINE = "openvino"
+TIMED = 8  # different frames
 PER_CHANNEL_OPSET = 13  # below it ONNX has one scale per tensor, and NNCF no per-channel weights
 
 
@@ -56,7 +58,8 @@ class Quantized:
 
 
 def require() -> Any:
-    """NNCF, or BackendMissing with the pip line."""
+    """NNCF, or BackendMissing with the pip line where it or the engine that judges its work is not installed."""
+    backends.get(ENGINE)
     try:
         import nncf
     except ModuleNotFoundError as e:
@@ -64,13 +67,16 @@ def require() -> Any:
     return nncf
 
 
-def write(graph: Path, out: Path, frames: Sequence[np.ndarray], contract: Contract) -> None:
-    """``graph`` with rounding in it, calibrated on frames uint8 (H, W, 3); its input stays whole pixels."""
+def write(
+    graph: Path, out: Path, numbers: Sequence[int], frame: Callable[[int], np.ndarray], contract: Contract
+) -> None:
+    """``graph`` with rounding in it, calibrated on ``frame(i)``, uint8 (H, W, 3), of each of ``numbers``, which are
+    read one at a time. Its input stays whole pixels."""
     nncf = require()
     options = {
         # Signed activations too, for networks that end their layers in something other than ReLU.
         "preset": nncf.QuantizationPreset.MIXED,
-        "subset_size": len(frames),
+        "subset_size": len(numbers),
         # Half the range of the weights, as our own quantizer has it: CPUs without VNNI saturate on all of it.
         "advanced_parameters": nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE),
     }
@@ -80,7 +86,7 @@ def write(graph: Path, out: Path, frames: Sequence[np.ndarray], contract: Contra
         model = onnx.load(graph)
         if model.opset_import[0].version < PER_CHANNEL_OPSET:
             model = onnx.version_converter.convert_version(model, PER_CHANNEL_OPSET)
-        data = nncf.Dataset(list(frames), lambda frame: {contract.input_name: frame[None]})
+        data = nncf.Dataset(list(numbers), lambda i: {contract.input_name: frame(i)[None]})
         made = nncf.quantize(model, data, **options)
         del made.graph.value_info[:]
         out.write_bytes(made.SerializeToString(deterministic=True))
@@ -88,28 +94,27 @@ def write(graph: Path, out: Path, frames: Sequence[np.ndarray], contract: Contra
         from edgeseg.adopt.ir_model import save
 
         engine: Any = backends.get(ENGINE)
-        data = nncf.Dataset(list(frames), lambda frame: frame[None])
+        data = nncf.Dataset(list(numbers), lambda i: frame(i)[None])
         save(nncf.quantize(engine.core().read_model(graph), data, **options), out)
 
 
 def compare(
-    float_run: Any,
-    int8_run: Any,
-    contract: Contract,
-    frames: Sequence[np.ndarray],
-    truths: Sequence[np.ndarray],
-    limits: Limits,
+    float_run: Run, int8_run: Run, contract: Contract, pairs: Iterable[tuple[np.ndarray, np.ndarray]], limits: Limits
 ) -> Quantized:
     """Both on the same frames, uint8 (H, W, 3), and against their truths where known; then timed in turns."""
     k, ignore = len(contract.classes), contract.ignore_label
-    ours, theirs, same = Confusion(k, ignore), Confusion(k, ignore), []
+    ours, theirs = Confusion(k, ignore), Confusion(k, ignore)
+    same: list[float] = []
+    kept: list[np.ndarray] = []
     int8, plain = proof.adopted(int8_run, contract), proof.adopted(float_run, contract)
-    for frame, truth in zip(frames, truths, strict=True):
+    for frame, truth in pairs:
+        if len(kept) < TIMED:
+            kept.append(frame)
         given, expected = int8(frame), plain(frame)
         same.append(agreement(given, expected))
         ours.add(given, truth)
         theirs.add(expected, truth)
-    float_ms, int8_ms = proof.in_turns([plain, int8], frames)
+    float_ms, int8_ms = proof.in_turns([plain, int8], kept)
     mious = (theirs.miou, ours.miou) if ours.pixels else None
     share = float(np.mean(same))
     return Quantized(

@@ -11,7 +11,8 @@ import numpy as np
 from edgeseg.adopt import head as heads
 from edgeseg.adopt import tail as tails
 from edgeseg.adopt.ends import Ends, Model, Port
-from edgeseg.adopt.tail import Decoding, Step
+from edgeseg.adopt.steps import Step, in_words
+from edgeseg.adopt.tail import Decoding
 from edgeseg.contract import ColorOrder, Contract
 from edgeseg.data import palette
 from edgeseg.errors import UserError
@@ -179,12 +180,12 @@ def _check_count(steps: Sequence[Step], listed: int) -> None:
 def _words(steps: Sequence[Step], head: bool = False) -> list[str]:
     if head:
         return ["normalisation"] if any(s.op in ("affine", "reverse") for s in steps) else []
-    return [tails.in_words(s) for s in steps if s.op not in SILENT]
+    return [in_words(s) for s in steps if s.op not in SILENT]
 
 
 def _left(kept: Sequence[Step], reasons: Sequence[str]) -> str:
     """What stays in the graph though it looks like a tail, and why; "" where nothing does."""
-    words = [tails.in_words(s) for s in kept if s.op not in SILENT]
+    words = [in_words(s) for s in kept if s.op not in SILENT]
     if not words:
         return ""
     return f"left {', '.join(words)} in the graph" + (f" ({'; '.join(reasons)})" if reasons else "")

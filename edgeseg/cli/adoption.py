@@ -23,9 +23,9 @@ def adopt(
     ] = None,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "val",
     mean: Annotated[
-        str | None, typer.Option(metavar="R,G,B", help="Subtracted from pixels / 255, where the model does not.")
+        str | None, typer.Option(metavar="A,B,C", help="Subtracted from pixels / 255, where the model does not itself.")
     ] = None,
-    std: Annotated[str | None, typer.Option(metavar="R,G,B", help="What is left is divided by it.")] = None,
+    std: Annotated[str | None, typer.Option(metavar="A,B,C", help="What is left is divided by it.")] = None,
     color: Annotated[Literal["rgb", "bgr"], typer.Option(help="Channel order that the model takes.")] = "rgb",
     fit: Annotated[
         Literal["stretch", "letterbox"], typer.Option(help="How a frame of another size is brought to the model's.")
@@ -70,12 +70,16 @@ def adopt(
             overwrite=overwrite,
             listen=lambda note: watch(screen.Tick(0, note=note)),
         )
+    contract = found.bundle.contract
     document = {
         "bundle": str(found.bundle.path),
         "digest": found.bundle.digest,
         "forms": found.bundle.forms,
         "cut": found.cut,
         "left": found.left,
+        "color": contract.color,
+        "mean": contract.mean,
+        "std": contract.std,
         **dataclasses.asdict(found.proof),
         "int8": dataclasses.asdict(found.int8) if found.int8 else None,
     }

@@ -13,6 +13,7 @@ import pytest
 from models import CLASSES, MEAN, SIZE_HW, STD, Build, pictures
 
 from edgeseg import Bundle, Segmenter, adopt, cli
+from edgeseg.adopt import proof
 from edgeseg.errors import BuildRefused, BundleError, ContractError, DataError, UserError
 
 MODEL = {"mean": MEAN, "std": STD}
@@ -133,7 +134,7 @@ def test_a_bundle_is_not_overwritten_unasked(make, frames, tmp_path):
 
 
 def test_a_bundle_that_labels_otherwise_is_refused(make, frames, tmp_path, monkeypatch):
-    monkeypatch.setattr(adopt.proof, "understood", lambda output, found: np.zeros(SIZE_HW, np.uint8))
+    monkeypatch.setattr(proof, "understood", lambda output, found: np.zeros(SIZE_HW, np.uint8))
     with pytest.raises(BuildRefused, match=r"as model\.onnx does, less than 99\.99%"):
         adopt.adopt(make(tail), classes=CLASSES, data=frames, out=tmp_path / "b", **MODEL)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["frames", "model.onnx"]

@@ -18,6 +18,7 @@ from edgeseg.errors import UserError
 NCHW, NHWC = (1, 3, *SIZE_HW), (1, *SIZE_HW, 3)
 MEAN_255, STD_255 = [255 * m for m in MEAN], [255 * s for s in STD]
 FLOAT = 1
+HALF = wishes(mean=None, std=None)
 
 
 def per_channel(values: Any, layout: str = "NCHW") -> Any:
@@ -182,3 +183,18 @@ def test_a_grey_model_is_refused(tmp_path):
     out = b("Conv", "x", b.constant(np.ones((5, 1, 1, 1))))
     with pytest.raises(UserError, match="expected three channels"):
         recognise(open_model(b.save(tmp_path / "m.onnx", (np.float32, (1, 1, 8, 8)), [out]), None), wishes())
+
+
+def test_a_model_as_tensorflow_exports_it(tmp_path):
+    """Channels last at both ends, transposes inwards, and every operation of the ends on that layout."""
+    b = Build()
+    x = b("Sub", b("Mul", "x", b.constant(1 / 127.5)), b.constant(1.0))
+    logits = b("Transpose", b.body(b("Transpose", x, perm=[0, 3, 1, 2])), perm=[0, 2, 3, 1])
+    sizes = b.ints(1, *SIZE_HW, 5)
+    large = b("Resize", logits, "", "", sizes, mode="linear", coordinate_transformation_mode="half_pixel")
+    out = b("Cast", b("ArgMax", b("Softmax", large, axis=-1), axis=-1, keepdims=0), to=6)
+    found = law(b.save(tmp_path / "m.onnx", (np.float32, ("n", None, None, 3)), [out]), tmp_path, HALF, size=SIZE_HW)
+    assert found.cut == ("normalisation", "Resize x8 linear", "Softmax", "ArgMax")
+    np.testing.assert_allclose((found.contract.mean, found.contract.std), 0.5, atol=1e-6)
+    ops = [n.op_type for n in onnx.load(tmp_path / "adopted.onnx").graph.node]
+    assert (ops[:4], ops[-1]) == (["Transpose", "Cast", "Sub", "Conv"], "Conv")

@@ -64,6 +64,16 @@ def test_int8_is_kept_and_runs(form, make, frames, tmp_path, timed):
         build_plan(bundle, Target(backend="onnxruntime", min_agreement=0.99))
 
 
+def test_a_graph_of_an_old_opset_is_quantized_per_channel(make, frames, tmp_path, timed):
+    timed(2.0, 1.0)
+    old = lambda b, x: b("Resize", x, b.constant(()), b.constant([1, 1, 8, 8]), mode="linear")  # noqa: E731
+    file = make(old, opset=11)
+    bundle = adopt.adopt(
+        file, classes=CLASSES, data=frames, out=tmp_path / "b", quantize=Limits(min_agreement=0.9), **MODEL
+    ).bundle
+    assert bundle.forms == ("float", "int8-cpu")
+
+
 @pytest.mark.parametrize(
     ("times", "flags", "why"),
     [((1.0, 2.0), "--min-agreement 0.5", "no faster"), ((2.0, 1.0), "--min-agreement 1", "agrees with float")],

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgeseg.adopt.tail import Step, decode, in_words, nearest_table, stride_of
+from edgeseg.adopt.rules import nearest_table
+from edgeseg.adopt.steps import Step, in_words
+from edgeseg.adopt.tail import decode, stride_of
 
 K, SIZE_HW = 19, (64, 128)
 COARSE, FULL = (1, K, 8, 16), (1, K, 64, 128)
