@@ -15,6 +15,8 @@ from models import CLASSES, MEAN, SIZE_HW, STD, Build, pictures
 from edgeseg import Bundle, Segmenter, adopt, cli
 from edgeseg.adopt import proof
 from edgeseg.errors import BuildRefused, BundleError, ContractError, DataError, UserError
+from edgeseg.plans import build_plan
+from edgeseg.target import Target
 
 MODEL = {"mean": MEAN, "std": STD}
 FLAGS = ["--mean", ",".join(map(str, MEAN)), "--std", ",".join(map(str, STD))]
@@ -68,6 +70,19 @@ def test_the_robot_runs_it(ending, form, make, names, frames, tmp_path):
             given = (frame / 255 - np.array(MEAN)) / np.array(STD)
             want = original(given.transpose(2, 0, 1)[None].astype(np.float32))[0]
             assert np.mean(segmenter(frame) == want) >= 0.999
+
+
+def test_the_backends_rewrites_leave_a_foreign_graph_alone(names, frames, tmp_path):
+    """A max-pool over one pixel that thins out, as in some residual networks, is none of ours."""
+    b = Build()
+    thinned = b("MaxPool", b("Relu", b.body("x", (2, 2), k=8)), kernel_shape=[1, 1], strides=[2, 2])
+    weight = np.random.default_rng(3).normal(size=(5, 8, 1, 1))
+    logits = b("Conv", thinned, b.constant(weight))
+    file = b.save(tmp_path / "m.onnx", (np.float32, (1, 3, *SIZE_HW)), [b.resize(logits)])
+    bundle = adopt.adopt(file, classes=names, data=frames, out=tmp_path / "b", **MODEL).bundle
+    for target in ("openvino", "onnxruntime"):
+        pytest.importorskip(target)
+        assert build_plan(bundle, Target(backend=target, precision="fp32")).is_dir()
 
 
 def test_labels_of_the_data_are_the_truth(make, drawn, tmp_path):
