@@ -117,7 +117,7 @@ def read_twice(model: ov.Model) -> None:
 
 
 def _is_identity(pool: Mapping[str, Any]) -> bool:
-    """A max-pool over one pixel that keeps them all; with strides, as networks from elsewhere have it, it thins them."""
+    """A max-pool over one pixel that keeps them all; with strides, as in a network from elsewhere, it thins them."""
     return list(pool["kernel"]) == list(pool["strides"]) == [1, 1] and not any([*pool["pads_begin"], *pool["pads_end"]])
 
 
