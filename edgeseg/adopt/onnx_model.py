@@ -118,17 +118,18 @@ def _folded(model: onnx.ModelProto, file: Path) -> onnx.ModelProto:
 
 
 def _put_head(graph: onnx.GraphProto, tensor: str, ends: Ends, dtype: np.dtype[Any], contract: Contract) -> None:
-    """uint8 (1, H, W, 3) -> transpose, cast, subtract -> the tensor that the network proper starts from.
+    """uint8 (1, H, W, 3) -> cast, transpose, subtract -> the tensor that the network proper starts from.
 
     The factor goes into the weights of the first convolution. That is exact with zero padding too: what is padded
     stays zero. Where something else comes first, it is an operation of its own.
     """
     chain = _Chain(graph, contract.input_name, "head")
+    if dtype.kind == "f":
+        chain.add("Cast", to=TensorProto.FLOAT)  # first, since TensorRT takes bytes into a Cast and nothing else
     if ends.head_layout == "NCHW":
         chain.add("Transpose", perm=[0, 3, 1, 2])
     if dtype.kind == "f":
         per_channel = (1, 3, 1, 1) if ends.head_layout == "NCHW" else (1, 1, 1, 3)
-        chain.add("Cast", to=TensorProto.FLOAT)
         if np.any(ends.subtract):
             chain.add("Sub", ends.subtract.astype(np.float32).reshape(per_channel))
         if not (dtype == np.float32 and _fold_into_convolution(graph, tensor, ends.multiply)):
