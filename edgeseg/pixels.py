@@ -152,7 +152,7 @@ def upsample_argmax(
     Logits are float32, float16, int8 or uint8, and stand for ``scale`` times their number. ``coordinates`` and
     ``interpolation`` are those of a contract; ``activation`` "softmax" is applied to the coarse logits first.
     ``window`` (top, left, height, width), in logits pixels, is what the labels cover: see ``letterbox_window``.
-    ``out`` takes the labels; ``confidence``, float32 (H, W), the softmax at the label, within 1e-5.
+    ``out`` takes the labels; ``confidence``, float32 (H, W), the softmax at the label, within 1e-5 or 2 ulps.
 
     Raises ContractError for arrays of other types, shapes or layouts.
     """

@@ -86,6 +86,17 @@ def test_confidence_is_the_softmax_at_the_label(label, classes, small, large, dt
     torch.testing.assert_close(torch.from_numpy(confidence), want, rtol=0, atol=1e-5, equal_nan=True)
 
 
+@pytest.mark.parametrize("factor", [2, 4, 8, 16, 64])
+@pytest.mark.parametrize("spread", [0.1, 1, 5, 30, 200])
+def test_confidence_holds_where_rows_are_evenly_spaced(label, factor, spread):
+    """There powers are multiplied up from row to row, which must not add up to an error, nor overflow."""
+    logits = np.random.default_rng(factor).standard_normal((19, 7, 9)).astype(np.float32) * spread
+    large = (7 * factor, 9 * factor)
+    _, confidence = label(logits, large, confident=True)
+    want = torch.softmax(upsampled(logits, large).double(), 0).max(0).values.float()
+    torch.testing.assert_close(torch.from_numpy(confidence), want, rtol=0, atol=max(1e-5, ulps(logits, 2)))
+
+
 @many
 @given(CLASSES, SMALL, LARGE, TYPES, SEED)
 def test_softmax_may_come_first(label, classes, small, large, dtype, seed):

@@ -26,11 +26,26 @@ struct Patch {
     float* confidence;  // or nullptr
 };
 
-// A class can win inside a cell only if its largest corner reaches the largest of all smallest corners, `slack` less.
-//
-// Answers for eight cells at once: bit k % 32 of masks[k / 32 * pitch + i] is set where class k can win in cell i.
-// `high` is room for 8 floats per class.
-EDGESEG_INLINE void survivors(const Corners& at, float slack, float* high, std::uint32_t* masks) {
+// Marks the classes whose largest corner reaches the bound, for eight cells at once: bit k % 32 of
+// masks[k / 32 * pitch + i] for class k in cell i. `high` holds 8 floats per class.
+EDGESEG_INLINE void mark(int classes, int pitch, const float* high, const Floats& bound, std::uint32_t* masks) {
+    for (int begin = 0; begin < classes; begin += 32, masks += pitch) {
+        Words mask{};
+        const int end = begin + 32 < classes ? begin + 32 : classes;
+        for (int k = begin; k < end; ++k) {
+            Floats largest;
+            load(largest, high + k * lanes);
+            Words alive;
+            same_bits(alive, largest >= bound);
+            mask |= alive & (1u << (k - begin));
+        }
+        store(masks, mask);
+    }
+}
+
+// A class can win inside a cell only if its largest corner reaches the largest of all smallest corners: such are marked
+// in `masks`, and in `near`, unless it is nullptr, those that come within `slack` of it. `high` is room for mark().
+EDGESEG_INLINE void survivors(const Corners& at, float* high, std::uint32_t* masks, float slack, std::uint32_t* near) {
     Floats best = Floats{} - std::numeric_limits<float>::infinity();
     for (int k = 0; k < at.classes; ++k) {
         const float* const above = at.above + k * at.pitch;
@@ -43,60 +58,54 @@ EDGESEG_INLINE void survivors(const Corners& at, float slack, float* high, std::
         store(high + k * lanes, high_left > high_right ? high_left : high_right);
         best = low > best ? low : best;
     }
-    best -= slack;
-    for (int begin = 0; begin < at.classes; begin += 32, masks += at.pitch) {
-        Words mask{};
-        const int end = begin + 32 < at.classes ? begin + 32 : at.classes;
-        for (int k = begin; k < end; ++k) {
-            Floats largest;
-            load(largest, high + k * lanes);
-            Words alive;
-            same_bits(alive, largest >= best);
-            mask |= alive & (1u << (k - begin));
-        }
-        store(masks, mask);
+    mark(at.classes, at.pitch, high, best, masks);
+    if (near != nullptr) {
+        mark(at.classes, at.pitch, high, best - slack, near);
     }
 }
 
 // Room for one cell's survivors: their numbers, and their values on the cell's upper and lower edge.
 struct Contest {
     std::vector<std::int32_t> classes;
-    std::vector<float> top, bottom;  // (survivors, lanes)
+    std::vector<float> top, bottom;    // (survivors, lanes)
+    std::vector<float> powers, rates;  // the same, for confidence.hpp
 
     void prepare(int most) {
         classes.resize(static_cast<std::size_t>(most));
-        top.resize(static_cast<std::size_t>(most * lanes));
-        bottom.resize(static_cast<std::size_t>(most * lanes));
+        for (std::vector<float>* const room : {&top, &bottom, &powers, &rates}) {
+            room->resize(static_cast<std::size_t>(most * lanes));
+        }
     }
 };
 
-// Labels, and confidence if asked, of the pixels of one cell, between n classes that survived. All corners are finite.
-//
-// The order of operations is torch's: across, then down, each w0 * a + w1 * b. `scale` is that of the logits; 0 says
-// that they are probabilities, whose largest is the confidence.
-template <bool with_confidence>
-EDGESEG_INLINE void contest(const Corners& at, int n, Contest& room, const Axis& across, const Axis& down, float scale,
+// The values of n classes on the cell's upper and lower edge, in eight columns, torch's w0 * a + w1 * b.
+EDGESEG_INLINE void edges(const Corners& at, int n, Contest& room, const Floats& right) {
+    const Floats left = 1.0f - right;
+    for (int s = 0; s < n; ++s) {
+        const std::ptrdiff_t k = room.classes[static_cast<std::size_t>(s)];
+        const float* const above = at.above + k * at.pitch;
+        const float* const below = at.below + k * at.pitch;
+        store(room.top.data() + s * lanes, left * above[0] + right * above[at.step]);
+        store(room.bottom.data() + s * lanes, left * below[0] + right * below[at.step]);
+    }
+}
+
+// Labels of the pixels of one cell, between the n classes of room.classes, in rising order. All corners are finite.
+EDGESEG_INLINE void contest(const Corners& at, int n, Contest& room, const Axis& across, const Axis& down,
                             const Patch& to) {
     constexpr int rows = 4;  // at a time: enough to hide the latency of comparing
-    float* const tops = room.top.data();
-    float* const bottoms = room.bottom.data();
+    const float* const tops = room.top.data();
+    const float* const bottoms = room.bottom.data();
     const std::int32_t* const numbers = room.classes.data();
     for (int x = to.x0; x < to.x1; x += lanes) {
         const int pixels = to.x1 - x < lanes ? to.x1 - x : lanes;
-        Floats right;
+        Floats right, top, bottom;
         load(right, across.weight.data() + x);
-        const Floats left = 1.0f - right;
-        for (int s = 0; s < n; ++s) {
-            const float* const above = at.above + numbers[s] * at.pitch;
-            const float* const below = at.below + numbers[s] * at.pitch;
-            store(tops + s * lanes, left * above[0] + right * above[at.step]);
-            store(bottoms + s * lanes, left * below[0] + right * below[at.step]);
-        }
+        edges(at, n, room, right);
         for (int y = to.y0; y < to.y1; y += rows) {
             Floats best[rows];
             Ints label[rows];
             const float* const lower = down.weight.data() + y;
-            Floats top, bottom;
             load(top, tops), load(bottom, bottoms);
             for (int r = 0; r < rows; ++r) {
                 best[r] = (1.0f - lower[r]) * top + lower[r] * bottom;
@@ -118,24 +127,7 @@ EDGESEG_INLINE void contest(const Corners& at, int n, Contest& room, const Axis&
                 bytes[i] = static_cast<std::uint8_t>(words[i]);
             }
             for (int r = 0; r < rows && y + r < to.y1; ++r) {
-                const std::ptrdiff_t pixel = static_cast<std::ptrdiff_t>(y + r) * to.width + x;
-                put(to.labels + pixel, bytes + r * lanes, pixels);
-                if (with_confidence) {
-                    Floats share = best[r];
-                    if (scale != 0.0f) {
-                        Floats sum{};
-                        for (int s = 0; s < n; ++s) {
-                            load(top, tops + s * lanes), load(bottom, bottoms + s * lanes);
-                            Floats less = (((1.0f - lower[r]) * top + lower[r] * bottom) - best[r]) * (scale * binary);
-                            exponential(less);
-                            sum += less;
-                        }
-                        share = 1.0f / sum;
-                    }
-                    float shares[lanes];
-                    store(shares, share);
-                    put(to.confidence + pixel, shares, pixels);
-                }
+                put(to.labels + static_cast<std::ptrdiff_t>(y + r) * to.width + x, bytes + r * lanes, pixels);
             }
         }
     }

@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "cells.hpp"
+#include "confidence.hpp"
 #include "logits.hpp"
 #include "overlay.hpp"
 #include "simd.hpp"
@@ -42,8 +43,8 @@ struct Resampling {
 };
 
 // What is answered: labels uint8 (height, width), packed, and where asked float32 (height, width), packed, the softmax
-// over classes of the upsampled logits at its largest, within 1e-5; of probabilities (Activation::softmax), their
-// largest; NaN where a NaN or +infinity is among the logits that decide.
+// over classes of the upsampled logits at its largest, within 1e-5 (beyond 100, logits have fewer places themselves: 2
+// ulps of theirs); of probabilities (Activation::softmax), their largest; NaN where a NaN or +infinity decides.
 struct Labels {
     std::uint8_t* labels = nullptr;
     int height = 0, width = 0;
@@ -69,11 +70,8 @@ class Labeller {
         }
         const bool probable = logits.activation == Activation::softmax;
         scale = probable ? 0.0f : logits.scale;
-        keep_single = probable && to.confidence != nullptr;
         // Classes this far below the best add less than 7e-6 to the sum of the softmax, all together.
-        slack = to.confidence == nullptr || probable
-                    ? 0.0f
-                    : (12.0f + std::log(static_cast<float>(logits.classes))) / logits.scale;
+        slack = probable ? 0.0f : (12.0f + std::log(static_cast<float>(logits.classes))) / logits.scale;
         run_best([&]() __attribute__((always_inline)) {
             for (int i = 0; i < logits.height; ++i) {
                 const int y0 = down.first[at(i)], y1 = down.first[at(i) + 1];
@@ -83,11 +81,7 @@ class Labeller {
                 // Above before below: a row takes the place of the one two before it.
                 const Rows::Row& above = rows.get(logits, i);
                 const Rows::Row& below = rows.get(logits, std::min(i + down.step, logits.height - 1));
-                if (to.confidence == nullptr) {
-                    strip<false>(above, below, logits.classes, logits.width, y0, y1, to);
-                } else {
-                    strip<true>(above, below, logits.classes, logits.width, y0, y1, to);
-                }
+                strip(above, below, logits.classes, logits.width, y0, y1, to);
                 for (int y = y0; over != nullptr && y < y1; ++y) {
                     const std::ptrdiff_t pixel = static_cast<std::ptrdiff_t>(y) * to.width;
                     blend.row(to.labels + pixel, over->frame, y, over->picture + 3 * pixel);
@@ -103,9 +97,9 @@ class Labeller {
     Blend blend;
     Contest room;
     float scale = 1, slack = 0;
-    bool keep_single = false;
     std::vector<float> high;            // (classes, lanes)
-    std::vector<std::uint32_t> masks;   // (classes / 32, pitch)
+    std::vector<std::uint32_t> masks;   // (classes / 32, pitch): who can win
+    std::vector<std::uint32_t> near;    // the same: who counts in the softmax
     std::vector<std::int32_t> open;     // columns of the cells in which several classes can win
     std::vector<std::uint8_t> pattern;  // (width): a row of labels of the cells that belong to one class
 
@@ -120,39 +114,47 @@ class Labeller {
         room.prepare(classes);
         high.resize(at(classes * lanes));
         masks.resize(at((classes + 31) / 32 * rows.pitch));
+        near.resize(to.confidence != nullptr ? masks.size() : 0);
         open.resize(at(w));
         pattern.resize(at(to.width + overshoot));
     }
 
     // The output rows [y0, y1), which lie between two rows of logits.
-    template <bool with_confidence>
     EDGESEG_INLINE void strip(const Rows::Row& above, const Rows::Row& below, int classes, int width, int y0, int y1,
                               const Labels& to) {
         const int step = across.step, pitch = rows.pitch;
+        const bool any_odd = above.any_odd || below.any_odd, sure = to.confidence != nullptr;
         const auto corners = [&](int j) __attribute__((always_inline)) {
             return Corners{above.values.data() + j, below.values.data() + j, classes, pitch, step};
         };
+        const auto patch = [&](int j) __attribute__((always_inline)) {
+            return Patch{y0, y1, across.first[at(j)], across.first[at(j) + 1], to.width, to.labels, to.confidence};
+        };
         for (int j = 0; j < width; j += lanes) {
-            survivors(corners(j), slack, high.data(), masks.data() + j);
+            survivors(corners(j), high.data(), masks.data() + j, slack, sure ? near.data() + j : nullptr);
         }
-        const bool any_odd = above.any_odd || below.any_odd;
-        const int found = fill_closed(classes, width, keep_single, any_odd ? &above : nullptr, &below);
+        const int found = fill_closed(classes, width, any_odd ? &above : nullptr, &below);
         for (int y = y0; y < y1; ++y) {
             const std::ptrdiff_t pixel = static_cast<std::ptrdiff_t>(y) * to.width;
             std::memcpy(to.labels + pixel, pattern.data(), at(to.width));
-            if (with_confidence) {
+            if (sure) {
                 std::fill_n(to.confidence + pixel, to.width, 1.0f);
             }
         }
         for (int i = 0; i < found; ++i) {
             const int j = open[at(i)];
-            const Patch patch{y0, y1, across.first[at(j)], across.first[at(j) + 1], to.width, to.labels, to.confidence};
             if (any_odd && is_odd(above, below, j)) {
-                contest_odd(corners(j), patch);
-                continue;
+                contest_odd(corners(j), patch(j));
+            } else {
+                contest(corners(j), list(masks, j, classes), room, across, down, patch(j));
             }
-            const int n = list_survivors(j, classes);
-            contest<with_confidence>(corners(j), n, room, across, down, scale, patch);
+        }
+        const bool even = sure && evenly_spaced(down, y0, y1);
+        for (int j = 0; sure && j < width; ++j) {
+            const int n = list(near, j, classes);
+            if ((n > 1 || scale == 0.0f) && !(any_odd && is_odd(above, below, j))) {
+                confidence_of(corners(j), n, room, across, down, scale, even, patch(j));
+            }
         }
     }
 
@@ -165,8 +167,7 @@ class Labeller {
 
     // Writes the labels of cells with one survivor to the pattern, notes the others in `open` and counts them.
     // `above` is nullptr where all logits of both rows are finite.
-    EDGESEG_INLINE int fill_closed(int classes, int width, bool none_closed, const Rows::Row* above,
-                                   const Rows::Row* below) {
+    EDGESEG_INLINE int fill_closed(int classes, int width, const Rows::Row* above, const Rows::Row* below) {
         int found = 0;
         for (int j = 0; j < width; ++j) {
             const int x0 = across.first[at(j)], n = across.first[at(j) + 1] - x0;
@@ -182,7 +183,7 @@ class Labeller {
                 base = next != 0 ? k : base;
                 mask |= next;
             }
-            if (several || none_closed || (above != nullptr && is_odd(*above, *below, j))) {
+            if (several || (above != nullptr && is_odd(*above, *below, j))) {
                 open[at(found++)] = j;
                 continue;
             }
@@ -197,10 +198,11 @@ class Labeller {
         return found;
     }
 
-    EDGESEG_INLINE int list_survivors(int j, int classes) {
+    // Writes the classes that are marked in cell j to the room, in rising order, and counts them.
+    EDGESEG_INLINE int list(const std::vector<std::uint32_t>& marks, int j, int classes) {
         int n = 0;
         for (int k = 0; k < classes; k += 32) {
-            for (std::uint32_t mask = masks[at(k / 32 * rows.pitch + j)]; mask != 0; mask &= mask - 1) {
+            for (std::uint32_t mask = marks[at(k / 32 * rows.pitch + j)]; mask != 0; mask &= mask - 1) {
                 room.classes[at(n++)] = k + __builtin_ctz(mask);
             }
         }
