@@ -85,7 +85,8 @@ void upsample_argmax(const Array& logits, const NewMap& labels, bool channels_la
                              confidence ? confidence->data() : nullptr};
     edgeseg::Overlay over;
     if (picture) {
-        require(frame && palette && same_size(*frame, labels) && same_size(*picture, labels), "frame, palette, picture");
+        require(frame && palette, "a picture needs a frame and a palette");
+        require(same_size(*frame, labels) && same_size(*picture, labels), "frame and picture are of the labels' size");
         require(alpha >= 0.0f && alpha <= 1.0f, "alpha is from 0 to 1");
         over = {view(*frame), palette->data(), alpha, picture->data()};
     }

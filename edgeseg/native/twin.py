@@ -40,10 +40,12 @@ def upsample_argmax(
         (top, left, height, width), (h, w) = window, values.shape[1:]
         down = axis(h, labels.shape[0], coordinates, interpolation, top, height or h)
         across = axis(w, labels.shape[1], coordinates, interpolation, left, width or w)
-        if confidence is None and np.isfinite(values).all():
+        finite = bool(np.isfinite(values).all())
+        if finite:
             _between_survivors(values, labels, down, across)
-        else:
-            _between_all(values, labels, down, across, None if softmax else np.float32(scale), confidence)
+        if confidence is not None or not finite:
+            known = labels.copy() if finite else labels  # among all, a tie within an ulp may be told the other way
+            _between_all(values, known, down, across, None if softmax else np.float32(scale), confidence)
     if picture is not None:
         assert frame is not None and palette is not None
         overlay(labels, frame, palette, alpha, picture)

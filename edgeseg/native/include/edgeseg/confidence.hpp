@@ -112,8 +112,8 @@ struct Columns {
     }
 };
 
-// Of one cell, between the n classes of room.classes. All corners are finite. `scale` is that of the logits; 0 says that
-// they are probabilities. `even`: the rows are evenly spaced.
+// Of one cell, between the n classes of room.classes. All corners are finite. `scale` is that of the logits; 0 says
+// that they are probabilities. `even`: the rows are evenly spaced.
 EDGESEG_INLINE void confidence_of(const Corners& at, int n, Contest& room, const Axis& across, const Axis& down,
                                   float scale, bool even, const Patch& to) {
     const float binary_scale = scale * binary;

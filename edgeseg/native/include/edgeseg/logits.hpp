@@ -16,7 +16,8 @@ enum class Activation { none, softmax };
 
 constexpr float binary = 1.44269504f;  // e^x is 2^(binary * x)
 
-// The logits of one frame, packed. T: float, Half, std::int8_t or std::uint8_t. A logit is `scale` > 0 times the number.
+// The logits of one frame, packed. T: float, Half, std::int8_t or std::uint8_t. A logit is `scale` > 0 times the
+// number.
 template <class T>
 struct Logits {
     const T* data = nullptr;

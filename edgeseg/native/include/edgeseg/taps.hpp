@@ -40,7 +40,7 @@ struct Axis {
     std::vector<std::int32_t> first;
 
     // Float32 arithmetic and its order are torch's (aten/src/ATen/native/UpSample.h, area_pixel_compute_source_index),
-    // so that the weights are the same bits. Nothing is done, or allocated, where the options are those of the last call.
+    // so that the weights are the same bits. Nothing is done where the options are those of the last call.
     void make(const AxisOptions& asked) {
         if (asked == options) {
             return;
@@ -84,8 +84,8 @@ struct Axis {
     }
 };
 
-// Pillow's BILINEAR: weights under a triangle as wide as the larger of one input and one output pixel, so that a smaller
-// picture is an average. Computed in double in the order of edgeseg/native/twin.py, to the same bits.
+// Pillow's BILINEAR: weights under a triangle as wide as the larger of one input and one output pixel, so that a
+// smaller picture is an average. Computed in double in the order of edgeseg/native/twin.py, to the same bits.
 struct Triangle {
     int in = 0, out = 0;
     int taps = 0;                     // per output, the same for all; those too many have weight 0
@@ -133,7 +133,7 @@ struct Triangle {
         int used = 0;
         for (int t = skip; t < most; ++t) {
             const auto w = static_cast<float>(raw[static_cast<std::size_t>(t)] / sum);
-            weight[static_cast<std::size_t>(i) * static_cast<std::size_t>(most) + static_cast<std::size_t>(t - skip)] = w;
+            weight[static_cast<std::size_t>(i * most + t - skip)] = w;
             used = w != 0.0f ? t - skip + 1 : used;
         }
         first[static_cast<std::size_t>(i)] = begin + skip;
