@@ -78,8 +78,9 @@ def pixels_are_integers(model: onnx.ModelProto) -> None:
     (conv,) = readers
     weights = links.maker[conv.input[1]]
     integers, scale = (constants[name].astype(np.float64) for name in weights.input[:2])
-    bias = constants[conv.input[2]] - constants[zero] * constants[step] * scale * integers.sum((1, 2, 3))
-    conv.input[0], conv.input[2] = "head.planes_of_steps", _constant(graph, "head.bias", bias)
+    own = constants[conv.input[2]] if len(conv.input) > 2 else 0.0  # exporters leave out a bias of zeros
+    bias = own - constants[zero] * constants[step] * scale * integers.sum((1, 2, 3))
+    conv.input[:] = ["head.planes_of_steps", conv.input[1], _constant(graph, "head.bias", bias)]
     (pads,) = (a for a in conv.attribute if a.name == "pads")
     top, left, bottom, right = pads.ints
     pads.ints[:] = [0, 0, 0, 0]
