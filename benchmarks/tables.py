@@ -41,6 +41,7 @@ def render(results: Path) -> str:
     """Every part whose raw results are there."""
     parts = [camvid(folder) for folder in sorted(results.glob("camvid-*"))]
     parts += [latency(file) for file in sorted(results.glob("latency-*.json"))]
+    parts += [frame_to_labels(file) for file in sorted(results.glob("frame-to-labels/samples.json"))]
     parts += [quantizers(file) for file in sorted(results.glob("quantizers.json"))]
     return "\n".join(parts)
 
@@ -115,6 +116,95 @@ def quantizers(file: Path) -> str:
         f"{s['data']}, {cpu(found)}; step and latency as ratios to float, agreement of engine and fake-quantized "
         "network; `-u8`: after our pass to u8)\n\n" + table(headings, lines)
     )
+
+
+def frame_to_labels(file: Path) -> str:
+    """Whole pipelines side by side, our stages, the labels stage alone, and how far layers are from their floor."""
+    found = json.loads(file.read_text())
+    conditions = found["conditions"]
+    parts = [
+        f"**From camera frame to label map, `benchmarks/frame_to_labels.py`** ({cpu(conditions)}, "
+        f"{conditions['threads']} threads, medians of {conditions['rounds']} interleaved rounds on real frames; same "
+        "weights in every pipeline but for those of another network)\n"
+    ]
+    for result in found["pipelines"]:
+        parts.append(pipelines(result))
+    parts.append(labels_alone(found["labels"]))
+    parts += [floors(name, layers) for name, layers in found["layers"].items()]
+    return "\n".join(parts)
+
+
+def pipelines(result: dict[str, Any]) -> str:
+    samples, scores = result["samples_ms"], result["accuracy"]
+    ours = next(iter(samples))
+    lines = []
+    for name in sorted(samples, key=lambda n: statistics.median(samples[n])):
+        same = result["agreement"].get(name)
+        iou = scores.get(name, {})
+        lines.append(
+            [
+                name,
+                f"{statistics.median(samples[name]):.1f}",
+                f"{median_ratio(samples[name], samples[ours]):.2f}x",
+                "-" if same is None else f"{100 * same:.2f} %",
+                f"{100 * iou['miou']:.1f}, {100 * iou['boundary_f1']:.1f}" if iou else "",
+            ]
+        )
+    stages = result["stages_ms"][ours]
+    prepare, infer, labels = (statistics.median(stages[stage]) for stage in ("prepare", "infer", "labels"))
+    whole = median_ratio(samples[ours], stages["infer"])
+    h, w = result["size_hw"]
+    headings = ["", "ms", "against ours", "labels as ours", "mIoU, boundary F1 %"]
+    return (
+        f"{result['network']}, {h}x{w}, {result['classes']} classes. Ours: {prepare:.2f} ms to prepare, {infer:.1f} in "
+        f"the engine, {labels:.2f} to labels; the whole is {whole:.3f}x the engine.\n\n" + table(headings, lines)
+    )
+
+
+def labels_alone(cases: Sequence[dict[str, Any]]) -> str:
+    names = ("openvino", "onnxruntime", "torch")
+    lines = []
+    for case in cases:
+        samples = {name: statistics.median(ms) for name, ms in case["samples_ms"].items()}
+        ours = case["samples_ms"]["ours, 1 thread"]
+        row = ["x".join(map(str, case["size_hw"])), case["classes"], f"{samples['ours, 1 thread']:.2f}"]
+        for name in names:
+            one, two = (case["samples_ms"][f"{name}, {t}"] for t in ("1 thread", "2 threads"))
+            row.append(
+                f"{statistics.median(one):.0f}, {statistics.median(two):.0f} "
+                f"({median_ratio(one, ours):.0f}x, {median_ratio(two, ours):.0f}x)"
+            )
+        lines.append(row)
+    headings = ["labels alone", "classes", "ours, 1 thread, ms", *(f"{name}, 1 and 2 threads, ms" for name in names)]
+    plot = "![Coarse logits to labels: milliseconds over classes](benchmarks/results/frame-to-labels/labels.svg)\n"
+    return table(headings, lines) + "\n" + plot
+
+
+def floors(name: str, found: dict[str, Any]) -> str:
+    """By kind of layer: time, floor, and what lies between."""
+    peaks, layers = found["peaks"], found["layers"]
+    kinds: dict[str, list[dict[str, Any]]] = {}
+    for layer in layers:
+        kinds.setdefault(layer["kind"], []).append(layer)
+    lines = []
+    for kind, members in kinds.items():
+        ms, floor = (sum(m[key] for m in members) for key in ("ms", "floor_ms"))
+        worst = max(members, key=lambda m: m["ms"] - m["floor_ms"])
+        lines.append(
+            (ms - floor, [kind, len(members), f"{ms:.2f}", f"{floor:.2f}", f"{worst['name']}: {worst['ms']:.2f}"])
+        )
+    rows = [line for _, line in sorted(lines, key=lambda item: -item[0]) if float(line[2]) >= 0.05]
+    ms, floor = (sum(layer[key] for layer in layers) for key in ("ms", "floor_ms"))
+    return (
+        f"How far from the machine's limit: {name} int8 in OpenVINO, 512x1024, one thread, takes {ms:.1f} ms in its "
+        f"layers where {peaks['macs_per_s'] / 1e9:.0f} G multiplications and {peaks['bytes_per_s'] / 1e9:.0f} GB a "
+        f"second, measured in the same run, would allow {floor:.1f}: {ms / floor:.2f}x.\n\n"
+        + table(["layers", "", "ms", "floor", "farthest from it, ms"], rows)
+    )
+
+
+def median_ratio(ms: Sequence[float], ours: Sequence[float]) -> float:
+    return statistics.median(a / b for a, b in zip(ms, ours, strict=True))
 
 
 def table(headings: Sequence[object], lines: Sequence[Sequence[object]]) -> str:
