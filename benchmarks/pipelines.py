@@ -170,19 +170,16 @@ def identity(contract: Contract) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
 
 
-def tailed_openvino(model: ov.Model, contract: Contract) -> ov.Model:
-    """What ``with_tail`` adds, to a model that OpenVINO has read."""
-    logits = model.output(0).get_node().input_value(0)
-    size = ops.constant(np.array(contract.size_hw, np.int64))
-    full = ops.interpolate(
-        logits,
-        size,
-        "linear_onnx",
-        "sizes",
-        axes=ops.constant(np.array([2, 3], np.int64)),
-        coordinate_transformation_mode="half_pixel",
-    )
-    best = ops.topk(full, ops.constant(np.int64(1)), 1, "max", "index")
+def tailed_openvino(model: ov.Model, contract: Contract, *, coarse: bool = False) -> ov.Model:
+    """What ``with_tail`` adds, in OpenVINO's own operations."""
+    scores = model.output(0).get_node().input_value(0)
+    if not coarse:
+        size = ops.constant(np.array(contract.size_hw, np.int64))
+        axes = ops.constant(np.array([2, 3], np.int64))
+        scores = ops.interpolate(
+            scores, size, "linear_onnx", "sizes", axes=axes, coordinate_transformation_mode="half_pixel"
+        )
+    best = ops.topk(scores, ops.constant(np.int64(1)), 1, "max", "index")
     return ov.Model([ops.squeeze(best.output(1), ops.constant(np.int64(1)))], model.get_parameters(), "tailed")
 
 
