@@ -16,8 +16,14 @@ from edgeseg.errors import BundleError
 from edgeseg.target import Precision
 
 FORMAT = 2  # 1 took normalised floats; 2 takes pixels
-Form = Literal["float", "int8", "int8-cpu"]
-GRAPHS: dict[Form, str] = {"float": "float.onnx", "int8": "int8.onnx", "int8-cpu": "int8-cpu.onnx"}
+Form = Literal["float", "int8", "int8-cpu", "fp16", "int8-fp16"]
+GRAPHS: dict[Form, str] = {
+    "float": "float.onnx",
+    "int8": "int8.onnx",
+    "int8-cpu": "int8-cpu.onnx",
+    "fp16": "fp16.onnx",
+    "int8-fp16": "int8-fp16.onnx",
+}
 IR = ".xml"  # in place of .onnx where a network was adopted as OpenVINO IR; its weights lie beside it in a .bin
 PROVENANCE = "provenance.json"
 
@@ -92,14 +98,15 @@ class Bundle:
         return next((name for name in names if name in self.provenance["files"]), None)
 
     def graph(self, form: Form) -> Path:
-        """The file of a form, ONNX or IR: ``int8`` for TensorRT, ``int8-cpu`` for OpenVINO and ONNX Runtime."""
+        """The file of a form, ONNX or IR: ``int8-cpu`` for OpenVINO and ONNX Runtime, those with fp16 for TensorRT."""
         name = self._file(form)
         if name is None:
-            remedy = (
-                "adopt the model with --quantize"
-                if "source" in self.provenance
-                else "it was exported from a float run; train with 'edgeseg qat RUN' and export that"
-            )
+            if form == "fp16" or (form == "int8-fp16" and "int8" in self.forms):
+                remedy = "export the run with --target trt"
+            elif "source" in self.provenance:
+                remedy = "adopt the model with --quantize"
+            else:
+                remedy = "it was exported from a float run; train with 'edgeseg qat RUN' and export that"
             raise BundleError(f"{self.path} holds no {form} graph, only {', '.join(self.forms)}: {remedy}")
         return self.path / name
 

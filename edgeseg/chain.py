@@ -33,6 +33,7 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "distill": (),
     "qat": ("run",),
     "export": ("run",),
+    "build": ("bundle",),
     "eval": ("path",),
     "bench": ("bundle",),
     "report": ("files",),

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edgeseg import backends, native
-from edgeseg.errors import BackendMissing
+from edgeseg.errors import BackendMissing, DeviceError, DeviceMissing
 from edgeseg.measure.host import Facts, Host
 
 # As /proc/cpuinfo spells the instructions that sum products of bytes.
@@ -32,6 +32,7 @@ TRAINING_PYTHON = (3, 11)
 # tests/test_doctor.py holds this against pyproject.toml.
 EXTRAS: Mapping[str, tuple[str, ...]] = {
     "images": ("PIL",),
+    "cuda": ("cuda.bindings", "PIL"),
     "train": ("torch", "onnx", "onnxscript", "safetensors", "accelerate", "PIL"),
     "adopt": ("onnxruntime", "onnx", "openvino", "nncf", "PIL"),
     "teachers": ("timm", "segmentation_models_pytorch", "torchvision", "transformers"),
@@ -40,13 +41,18 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
 }
 ENABLES = {
     "images": "predict",
+    "cuda": "targets on a GPU",
     "train": "train, distill, qat, export, eval",
     "adopt": "adopt",
     "teachers": "teachers from timm, segmentation-models, torchvision, transformers",
     "report": "report",
     "video": "predict on a video",
 }
-DISTRIBUTIONS = {"PIL": "pillow", "segmentation_models_pytorch": "segmentation-models-pytorch"}
+DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "cuda.bindings": "cuda-bindings",
+    "segmentation_models_pytorch": "segmentation-models-pytorch",
+}
 
 
 @dataclass(frozen=True)
@@ -142,7 +148,12 @@ def backend_state(name: str) -> BackendState:
         return BackendState(name, None, (), str(e))
     except (ImportError, OSError) as e:
         return BackendState(name, None, (), f"is installed but does not load: {e}")
-    return BackendState(name, str(getattr(backend, "LIBRARY", name)), tuple(backend.FORM), None)
+    library = str(getattr(backend, "LIBRARY", name))
+    try:
+        getattr(backend, "device", str)()  # the GPU's kind, for a backend that runs on one
+    except (BackendMissing, DeviceMissing, DeviceError) as e:
+        return BackendState(name, None, (), f"{library} is installed and cannot run: {e}")
+    return BackendState(name, library, tuple(backend.FORM), None)
 
 
 def extra_state(name: str) -> ExtraState:
@@ -162,7 +173,11 @@ def version_of(module: str) -> str | None:
         if importlib.util.find_spec(module) is None:
             return None
         return importlib.metadata.version(DISTRIBUTIONS.get(module, module))
-    except (ValueError, importlib.metadata.PackageNotFoundError):  # blocked, or built without metadata
+    except ModuleNotFoundError as e:
+        if isinstance(e, importlib.metadata.PackageNotFoundError):  # built without metadata
+            return "unknown"
+        return None  # not even the package that it is in
+    except ValueError:  # blocked
         return None if sys.modules.get(module, module) is None else "unknown"
 
 

@@ -9,7 +9,9 @@
     - NetworkError                    an unknown network, or one that cannot do what was asked of it
     - RunError                        a run directory is missing, unfinished, or belongs to another command
     - BackendMissing                  the library that a backend wraps is not installed
-  - BuildRefused                   1  an engine was built and does not say what the network said
+    - DeviceMissing                   the GPU that a target runs on is not in this machine
+  - BuildRefused                   1  an engine could not be built, or does not say what the network said
+  - DeviceError                    1  the GPU's driver refused a call
 """
 
 from __future__ import annotations
@@ -55,5 +57,13 @@ class BackendMissing(UserError, ImportError):
     """The library that a backend wraps is not installed."""
 
 
+class DeviceMissing(UserError):
+    """The GPU that a target runs on is not in this machine, or its driver does not answer."""
+
+
 class BuildRefused(EdgesegError):
-    """An engine was built, and what it says differs from what the network said."""
+    """An engine could not be built, or what it says differs from what the network said."""
+
+
+class DeviceError(EdgesegError):
+    """The GPU's driver refused a call."""

@@ -19,6 +19,7 @@ from edgeseg.bundle import Bundle
 from edgeseg.checkpoint import Progress, Run, load_weights, read_facts, save_weights, versions, write_facts
 from edgeseg.data import Dataset, open_dataset
 from edgeseg.errors import DataError, RunError, UserError
+from edgeseg.graph.export import Depthwise
 from edgeseg.graph.export import export as write_bundle
 from edgeseg.measure.accuracy import Evaluation
 from edgeseg.objectives import Ensemble, Loss
@@ -135,18 +136,32 @@ def export(
     target: Sequence[str] = (),
     data: str | None = None,
     size: tuple[int, int] | None = None,
+    devices: Sequence[str] = (),
+    depthwise: Depthwise = "int8",
     overwrite: bool = False,
     listen: Listener = silent,
 ) -> Bundle:
     """Write a bundle and, for each target, a verified plan for int8 and for the float that it must beat.
 
     ``data`` gives the golden frames and those on which engines are compared; by default what the run was trained on.
+    ``devices`` are compute capabilities ("sm86") of GPUs that are not here, for which TensorRT-RTX builds ahead;
+    ``depthwise`` is what TensorRT computes depthwise convolutions in.
     Nothing is left behind where a build is refused.
     """
     source = Run.load(run)
     dataset = open_dataset(data or source.facts["data"], "val")
     same_classes(source, dataset)
-    return write_bundle(source, dataset, Path(out), targets=target, size_hw=size, overwrite=overwrite, listen=listen)
+    return write_bundle(
+        source,
+        dataset,
+        Path(out),
+        targets=target,
+        size_hw=size,
+        devices=devices,
+        depthwise=depthwise,
+        overwrite=overwrite,
+        listen=listen,
+    )
 
 
 def evaluate(

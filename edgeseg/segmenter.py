@@ -31,7 +31,9 @@ class Segmenter:
 
     def __init__(self, bundle: Bundle, target: Target, engine: Engine, *, color: ColorOrder | None = None) -> None:
         self.bundle, self.target, self.engine, self.color = bundle, target, engine, color
-        self._input = np.empty(bundle.contract.input_shape, np.uint8)
+        # An engine on a GPU has page-locked memory that a frame can be prepared in; it then needs no second copy.
+        own: np.ndarray | None = getattr(engine, "pinned", None)
+        self._input = np.empty(bundle.contract.input_shape, np.uint8) if own is None else own
         self._maps = Pool()
 
     @property

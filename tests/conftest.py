@@ -104,9 +104,9 @@ def _graph(onnx: object, contract: Contract, weights: np.ndarray, dtype: type | 
     else:
         constants |= {"mean": np.float32(128)}
         nodes = [
-            node("Transpose", ["image"], ["planes"], perm=[0, 3, 1, 2]),
-            node("Cast", ["planes"], ["real"], to=TensorProto.FLOAT),
-            node("Sub", ["real", "mean"], ["centred"]),
+            node("Cast", ["image"], ["real"], to=TensorProto.FLOAT),  # first: TensorRT takes bytes into nothing else
+            node("Transpose", ["real"], ["planes"], perm=[0, 3, 1, 2]),
+            node("Sub", ["planes", "mean"], ["centred"]),
             node("Mul", ["centred", "step"], ["x" if dtype is None else "images"]),
         ]
     if dtype is np.int8:

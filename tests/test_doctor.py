@@ -143,4 +143,4 @@ def test_the_extras_are_those_of_pyproject():
         brought = distributions(extra) - (distributions("train") if extra == "teachers" else set())
         assert asked == brought, extra
     assert set(doctor.ENABLES) == set(doctor.EXTRAS)
-    assert set(backends.names()) - {"null"} <= {e.replace("-", "_") for e in declared}
+    assert {backends.EXTRA.get(name, name) for name in backends.names()} - {"null"} <= set(declared)

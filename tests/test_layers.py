@@ -16,13 +16,14 @@ PACKAGE = ROOT / "edgeseg"
 # Low to high. A file imports from lower layers and from its own folder, nothing else.
 ROBOT = [
     {"errors"},
-    {"catalogue"},
+    {"catalogue", "cuda", "tensorrt_layers"},
     {"contract"},
     {"target"},
     {"bundle", "native"},
     {"pixels"},
     {"backends"},
     {"plans"},
+    {"building"},
     {"segmenter"},
     {"predict"},
     {"measure"},
@@ -200,10 +201,11 @@ for name in {names}:
     if library == name:
         importlib.import_module(name)
         continue
-    try:
-        backends.get(library)
-    except backends.BackendMissing as e:
-        print(f"{{library}} is not installed here: {{e}}")
+    for target in backends.SPOKEN.get(library, (library,)):
+        try:
+            backends.get(target)
+        except backends.BackendMissing as e:
+            print(f"{{target}} is not installed here: {{e}}")
 import edgeseg
 for name in edgeseg.__all__:
     getattr(edgeseg, name)

@@ -8,6 +8,10 @@ A backend is a module with two functions::
 and a constant ``FORM`` mapping each precision it supports to the bundle's graph form. A plan folder holds
 ``plan.json`` (see :class:`Plan`) and whatever the library needs; ``load`` refuses a plan that was made for another
 library version or machine.
+
+Where plans belong to one kind of GPU, ``device()`` names that of this machine ("sm87"), and each kind has a folder of
+its own. A file that serves several targets has ``backend(name)`` instead, which returns an object with all of these;
+``SPOKEN`` lists its targets.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Protocol
 
 import numpy as np
@@ -27,6 +32,14 @@ import numpy as np
 from edgeseg import catalogue
 from edgeseg.errors import BackendMissing, PlanError, UserError
 from edgeseg.target import Precision, Target
+
+# Targets that are not called as the file is.
+SPOKEN: dict[str, tuple[str, ...]] = {"tensorrt": ("trt", "trt-rtx"), "torch_tensorrt": ("torch-trt",)}
+EXTRA = {
+    "trt": "tensorrt",
+    "trt-rtx": "tensorrt-rtx",
+    "torch-trt": "torch-tensorrt",
+}  # where it is not the target's name
 
 
 @dataclass(frozen=True)
@@ -71,19 +84,26 @@ class Plan:
     bundle_digest: str
     library: str
     machine: str
+    device: str = ""  # the GPU's compute capability, "sm87"; none on a CPU
 
     def write(self, folder: Path) -> None:
         (folder / "plan.json").write_text(json.dumps(dataclasses.asdict(self), indent=2, sort_keys=True) + "\n")
 
     @classmethod
-    def open(cls, folder: Path, target: Target, library: str) -> Plan:
-        """Read a plan and refuse it where it does not match this target, library or machine."""
+    def open(cls, folder: Path, target: Target, library: str, device: str = "") -> Plan:
+        """Read a plan and refuse it where it does not match this target, library, machine or GPU."""
         try:
             plan = cls(**json.loads((folder / "plan.json").read_text()))
         except (OSError, json.JSONDecodeError, TypeError) as e:
             raise PlanError(f"{folder} is not a plan: {e}") from e
-        rebuild = f"rebuild it with 'edgeseg export BUNDLE --target {target.backend}'"
-        here = {"backend": target.backend, "precision": target.precision, "library": library, "machine": machine()}
+        rebuild = f"rebuild it with 'edgeseg build BUNDLE --target {target.backend} --precision {target.precision}'"
+        here = {
+            "backend": target.backend,
+            "precision": target.precision,
+            "library": library,
+            "machine": machine(),
+            "device": device,
+        }
         for what, want in here.items():
             got = getattr(plan, what)
             if got != want:
@@ -97,7 +117,8 @@ def machine() -> str:
 
 
 def names() -> list[str]:
-    return catalogue.modules(sys.modules[__name__])
+    files = catalogue.modules(sys.modules[__name__])
+    return sorted(name for file in files for name in SPOKEN.get(file, (file,)))
 
 
 def get(name: str) -> Backend:
@@ -105,10 +126,22 @@ def get(name: str) -> Backend:
     if "." not in name and name not in names():
         raise UserError(f"no target {name!r}; edgeseg has: {', '.join(names())}")
     try:
-        return importlib.import_module(name if "." in name else f"{__name__}.{name}")
+        module = _file(name)
+        return module.backend(name) if hasattr(module, "backend") else module
     except ModuleNotFoundError as e:
         if "." in name or (e.name or "").startswith("edgeseg"):
             raise
         raise BackendMissing(
-            f"target {name!r} needs {e.name!r}, which is not installed: pip install 'edgeseg[{name}]'"
+            f"target {name!r} needs {e.name!r}, which is not installed: pip install 'edgeseg[{EXTRA.get(name, name)}]'"
         ) from e
+
+
+def forms(name: str) -> dict[Precision, str]:
+    """The graph that each of a target's precisions is built from; for one whose library is not here too, where its
+    file can say so."""
+    return dict(_file(name).FORM)
+
+
+def _file(name: str) -> ModuleType:
+    file = next((file for file, spoken in SPOKEN.items() if name in spoken), name)
+    return importlib.import_module(file if "." in file else f"{__name__}.{file}")

@@ -57,6 +57,7 @@ COMMANDS: tuple[tuple[str, Callable[..., Any], str], ...] = (
     ),
     ("qat", training.qat, "runs/student --teacher runs/teacher --data camvid:PATH --out runs/qat"),
     ("export", engines.export, "runs/qat --target openvino,onnxruntime --out bundle"),
+    ("build", engines.build, "bundle --target trt"),
     (
         "adopt",
         adoption.adopt,

@@ -1,11 +1,12 @@
-"""``export``, ``eval``, ``bench``, ``predict``: the commands around a bundle and its engines."""
+"""``export``, ``build``, ``eval``, ``bench``, ``predict``: the commands around a bundle and its engines."""
 
 from __future__ import annotations
 
 import itertools
 import json as json_
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -28,6 +29,10 @@ def export(
     size: Annotated[
         str | None, typer.Option(metavar="HxW", help="Input size of the network; default: the run's frame size.")
     ] = None,
+    sm: flags.ComputeCapabilities = None,
+    depthwise: Annotated[
+        Literal["int8", "float"], typer.Option(help="What TensorRT computes depthwise convolutions in.")
+    ] = "int8",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is already there.")] = False,
     seed: flags.NoSeed = 0,
     device: flags.EngineDevice = "auto",
@@ -35,17 +40,66 @@ def export(
 ) -> None:
     """Write a bundle: graphs, contract, golden frames; build and verify an engine for each target."""
     from edgeseg import pipeline
+    from edgeseg.building import compute_capabilities
+    from edgeseg.graph import ahead
 
     targets = flags.comma_list("--target", target)
     flags.on_engine(device, target)
-    size_hw = flags.height_width("--size", size) if size else None
     with screen.working("export") as watch:
         bundle = pipeline.export(
-            run, target=targets, out=out, data=data, size=size_hw, overwrite=overwrite, listen=watch
+            run,
+            target=targets,
+            out=out,
+            data=data,
+            size=flags.height_width("--size", size) if size else None,
+            devices=compute_capabilities(sm) if sm else (),
+            depthwise=depthwise,
+            overwrite=overwrite,
+            listen=watch,
         )
-    engine = next((t for t in targets if t != "onnx"), "openvino")
+    plans = sorted(p.parent.name for p in bundle.path.glob("plans/*/plan.json"))
+    remains = ahead.remains(bundle.path, targets)
     document = {"bundle": str(bundle.path), "digest": bundle.digest, "forms": bundle.forms, "targets": targets}
-    closing = f"{out} holds {', '.join(bundle.forms)}. Next: edgeseg bench {out} --target {engine} --fps 30"
+    engine = next((t for t in targets if t != "onnx"), "openvino")
+    following = "; ".join(remains) or f"edgeseg bench {out} --target {engine} --fps 30"
+    closing = f"{out} holds {', '.join(bundle.forms)}. Next: {following}"
+    screen.answer({**document, "plans": plans, "remains": remains}, as_json=json, closing=closing)
+
+
+def build(
+    *,
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE")],
+    target: Annotated[str, typer.Option(metavar="NAME", help="The engine, such as trt.")],
+    precision: flags.EnginePrecision = "int8",
+    sm: flags.ComputeCapabilities = None,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Even where a fitting plan is there.")] = False,
+    timing_cache: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="TensorRT's; default: one per version and GPU in ~/.cache/edgeseg."),
+    ] = None,
+    seed: flags.NoSeed = 0,
+    device: flags.EngineDevice = "auto",
+    json: flags.Json = False,
+) -> None:
+    """Build a bundle's engine on the device that will run it, and check it on the golden frames."""
+    from edgeseg import building
+
+    flags.on_engine(device, target)
+    began = time.monotonic()
+    with screen.working("build") as watch:
+        watch(screen.Tick(0, note=f"building {target} {precision}"))
+        built = building.build(
+            bundle, target=target, precision=precision, devices=sm or "", rebuild=rebuild, timing_cache=timing_cache
+        )
+    names = ", ".join(plan.name for plan in built.plans)
+    took = f"built in {time.monotonic() - began:.0f} s" if built.fresh else "already there, and fits"
+    if built.agreement is None:
+        following = f"on a machine with that GPU: edgeseg build {bundle} --target {target} --precision {precision}"
+        closing = f"{names}: {took}; its golden frames wait for the GPU. Next: {following}"
+    else:
+        following = f"edgeseg bench {bundle} --target {target} --precision {precision} --fps 30"
+        closing = f"{names}: {took}, {built.agreement:.2%} of the golden pixels as the network. Next: {following}"
+    document = {"plans": [str(p) for p in built.plans], "fresh": built.fresh, "golden_agreement": built.agreement}
     screen.answer(document, as_json=json, closing=closing)
 
 

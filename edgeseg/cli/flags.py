@@ -16,6 +16,7 @@ from edgeseg.errors import UserError
 
 TRAINING = "Training"  # headings in --help
 ANYWHERE = "Every command"
+GPU_TARGETS = {"trt", "trt-rtx", "torch-trt"}
 
 DEFAULT_LOSSES = ("kl=1", "cwd=3")
 DEFAULT_LABEL_LOSSES = ("cross-entropy=1",)
@@ -82,6 +83,11 @@ Network = Annotated[
     typer.Option(metavar="NAME=VALUE", help="Repeatable: the network's other options, such as attention=true."),
 ]
 EnginePrecision = Annotated[Literal["int8", "bf16", "fp32", "fp16"], typer.Option(help="What the engine computes in.")]
+
+ComputeCapabilities = Annotated[
+    str | None,
+    typer.Option("--sm", metavar="NN[,…]", help="Compute capabilities to build trt-rtx plans for, such as 86,89."),
+]
 
 
 def _training(
@@ -168,5 +174,8 @@ def _name_value(flag: str, text: str) -> tuple[str, Any]:
 
 def on_engine(device: str, target: str) -> None:
     """Refuse a device that the target does not run on, rather than ignore it."""
-    if device == "cuda":
+    on_gpu = [name for name in target.split(",") if name.strip() in GPU_TARGETS]
+    if device == "cuda" and not on_gpu:
         raise UserError(f"target {target!r} runs on the CPU: leave --device out, or say --device cpu")
+    if device == "cpu" and on_gpu:
+        raise UserError(f"target {on_gpu[0]!r} runs on a GPU: leave --device out, or say --device cuda")

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import onnx
@@ -23,7 +24,9 @@ from edgeseg.contract import Contract
 from edgeseg.data import IGNORE, Dataset
 from edgeseg.errors import BundleError
 from edgeseg.graph import head, onnx_file, parity, passes
+from edgeseg.graph.ahead import ON_A_GPU, builds_here, prepare
 from edgeseg.graph.deploy import deploy
+from edgeseg.graph.half import leave_depthwise_float, to_half
 from edgeseg.pixels import labels_of
 from edgeseg.plans import build_plan
 from edgeseg.segmenter import Segmenter
@@ -32,6 +35,7 @@ from edgeseg.train import Event, Listener, silent
 from edgeseg.validate import network_labels
 
 PARITY_FRAMES = 24
+Depthwise = Literal["int8", "float"]
 
 
 def export(
@@ -41,10 +45,16 @@ def export(
     *,
     targets: Sequence[str] = (),
     size_hw: tuple[int, int] | None = None,
+    devices: Sequence[str] = (),
+    depthwise: Depthwise = "int8",
     overwrite: bool = False,
     listen: Listener = silent,
 ) -> Bundle:
     """Write the bundle beside ``out`` and put it in place once every plan has been verified.
+
+    For a GPU that is not here the graphs are checked, plans are built for the compute capabilities in ``devices``
+    ("sm86"), and their golden frames wait for the device. ``depthwise`` says what TensorRT computes depthwise
+    convolutions in.
 
     Raises BundleError where ``out`` exists, BuildRefused where an engine does not say what the network says, naming the
     first layer that diverges, and DataError where the dataset has no frames on which a mistake would show.
@@ -53,7 +63,10 @@ def export(
         raise BundleError(f"{out} exists: add --overwrite to replace it, or choose another --out")
     wanted = [t for t in targets if t != "onnx"]  # the graphs are in every bundle
     for name in wanted:
-        backends.get(name)  # a missing library is said before any work
+        if name != "trt" or builds_here(name):  # what trt lacks here is done on the device
+            backends.get(name)  # a missing library is said before any work
+    if devices:
+        backends.get("trt-rtx")
     contract = Contract(
         size_hw=size_hw or run.size_hw,
         classes=run.classes,
@@ -64,8 +77,14 @@ def export(
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.writing-") as folder:
-        bundle = write(run, contract, dataset, Path(folder) / "bundle", listen)
+        half = depthwise if set(wanted) & set(ON_A_GPU) else None
+        bundle = write(run, contract, dataset, Path(folder) / "bundle", listen, half=half)
         for name in wanted:
+            if not builds_here(name) or devices:
+                listen(Event(0, 0, {}, f"building {name} for {', '.join(devices) or 'the device'}"))
+                prepare(bundle, name, devices, precisions("trt-rtx", bundle))
+            if not builds_here(name):
+                continue
             for precision in precisions(name, bundle):
                 listen(Event(0, 0, {}, f"building {name} {precision}"))
                 prove(bundle, run, dataset, Target(backend=name, precision=precision))
@@ -75,8 +94,16 @@ def export(
     return Bundle.load(out)
 
 
-def write(run: Run, contract: Contract, dataset: Dataset, out: Path, listen: Listener = silent) -> Bundle:
-    """The bundle without plans."""
+def write(
+    run: Run,
+    contract: Contract,
+    dataset: Dataset,
+    out: Path,
+    listen: Listener = silent,
+    *,
+    half: Depthwise | None = None,
+) -> Bundle:
+    """The bundle without plans; with ``half``, also the graphs with fp16 in them, depthwise convolutions as it says."""
     out.mkdir()
     network, float_network = run.network(), run.float_network()
     listen(Event(0, 0, {}, "choosing golden frames"))
@@ -90,13 +117,21 @@ def write(run: Run, contract: Contract, dataset: Dataset, out: Path, listen: Lis
     )
     (out / "contract.json").write_text(contract.to_json())
     listen(Event(0, 0, {}, "writing graphs"))
-    onnx_file.write(deploy(float_network), contract, out / GRAPHS["float"])
+    normalised = onnx_file.trace(deploy(float_network), contract)
+    onnx_file.save(head.take_pixels(normalised, contract), out / GRAPHS["float"])
+    if half:
+        # The division stays out of the weights, which it would make too small for fp16.
+        onnx_file.save(to_half(head.take_pixels(normalised, contract, fold=False)), out / GRAPHS["fp16"])
     convolutions: dict[str, list[str]] = {"int8": [], "float": []}
     if run.quantized:
         onnx_file.write(deploy(network), contract, out / GRAPHS["int8"])
         model = onnx.load(out / GRAPHS["int8"])
         convolutions = passes.convolutions(model)
         onnx_file.save(cpu_form(model), out / GRAPHS["int8-cpu"])
+        if half:
+            model, left = leave_depthwise_float(model) if half == "float" else (model, [])
+            convolutions["depthwise"] = left
+            onnx_file.save(to_half(model), out / GRAPHS["int8-fp16"])
     facts = {
         "run": {**run.identity(), "verb": run.facts["verb"], "network": run.facts["network"]},
         "parents": run.facts["parents"],
@@ -142,9 +177,9 @@ def prove(bundle: Bundle, run: Run, dataset: Dataset, target: Target) -> parity.
 
 
 def precisions(name: str, bundle: Bundle) -> list[Precision]:
-    """What is built for a target: int8 where the run was quantized, and the float it must beat."""
-    supported = backends.get(name).FORM
-    return [p for p in ("fp32", "int8") if p in supported and supported[p] in bundle.forms]  # type: ignore[misc]
+    """What is built for a target: int8 where the run was quantized, and the floats it must beat."""
+    supported = backends.forms(name)
+    return [p for p in ("fp32", "fp16", "int8") if p in supported and supported[p] in bundle.forms]  # type: ignore[misc]
 
 
 def logits_of(network: nn.Module, frame: np.ndarray, contract: Contract) -> np.ndarray:

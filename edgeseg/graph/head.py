@@ -23,8 +23,11 @@ from edgeseg.graph.passes import Links, drop_unused
 TO_PLANES = [0, 3, 1, 2]  # NHWC -> NCHW
 
 
-def take_pixels(model: onnx.ModelProto, contract: Contract) -> onnx.ModelProto:
-    """A float graph, or a quantized one in its signed form, from normalised images (1, 3, H, W) to pixels."""
+def take_pixels(model: onnx.ModelProto, contract: Contract, *, fold: bool = True) -> onnx.ModelProto:
+    """A float graph, or a quantized one in its signed form, from normalised images (1, 3, H, W) to pixels.
+
+    The division by ``255 std`` goes into the first convolution's weights, or with ``fold=False`` stays before it.
+    """
     model = onnx.ModelProto.FromString(model.SerializeToString())
     graph = model.graph
     (given,) = graph.input
@@ -42,7 +45,7 @@ def take_pixels(model: onnx.ModelProto, contract: Contract) -> onnx.ModelProto:
         ),
     ]
     readers = Links(graph).readers[images]
-    if all(reader.op_type == "Conv" for reader in readers):
+    if fold and all(reader.op_type == "Conv" for reader in readers):
         for reader in readers:
             weights = numpy_helper.to_array(Links(graph).constants[reader.input[1]])  # (out, 3, kh, kw)
             reader.input[1] = _constant(graph, f"{reader.input[1]}.of_pixels", weights * gain.reshape(1, 3, 1, 1))

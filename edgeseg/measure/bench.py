@@ -108,7 +108,9 @@ def float_forms(target: Target, facts: Facts) -> list[Precision]:
     if target.precision != "int8":
         return []
     supported = backends.get(target.backend).FORM
-    wanted: list[Precision] = ["fp32", "bf16"] if facts.has_bf16 else ["fp32"]
+    wanted: list[Precision] = ["fp32", "fp16"]  # fp16: what a GPU takes without any training
+    if facts.has_bf16:
+        wanted.append("bf16")
     return [p for p in wanted if p in supported]
 
 
@@ -143,7 +145,7 @@ class _Form:
 def _open(bundle: Bundle, target: Target, golden: GoldenFrames, frames: int, clock: Clock) -> _Form:
     segmenter = Segmenter.load(bundle, target)
     plan = plan_of(bundle, target)
-    model_bytes = sum(f.stat().st_size for f in plan.rglob("*") if f.is_file() and f.name != "plan.json")
+    model_bytes = sum(f.stat().st_size for f in plan.rglob("*") if f.is_file() and f.suffix != ".json")
     return _Form(segmenter, golden_check(segmenter, golden), model_bytes, frames, clock=clock)
 
 
