@@ -117,17 +117,18 @@ def write(
     )
     (out / "contract.json").write_text(contract.to_json())
     listen(Event(0, 0, {}, "writing graphs"))
-    normalised = onnx_file.trace(deploy(float_network), contract)
+    normalised = passes.global_pools(onnx_file.trace(deploy(float_network), contract))
     onnx_file.save(head.take_pixels(normalised, contract), out / GRAPHS["float"])
     if half:
         # The division stays out of the weights, which it would make too small for fp16.
         onnx_file.save(to_half(head.take_pixels(normalised, contract, fold=False)), out / GRAPHS["fp16"])
     convolutions: dict[str, list[str]] = {"int8": [], "float": []}
     if run.quantized:
-        onnx_file.write(deploy(network), contract, out / GRAPHS["int8"])
-        model = onnx.load(out / GRAPHS["int8"])
+        model = head.take_pixels(onnx_file.trace(deploy(network), contract), contract)
         convolutions = passes.convolutions(model)
         onnx_file.save(cpu_form(model), out / GRAPHS["int8-cpu"])
+        model = passes.global_pools(model)
+        onnx_file.save(model, out / GRAPHS["int8"])
         if half:
             model, left = leave_depthwise_float(model) if half == "float" else (model, [])
             convolutions["depthwise"] = left

@@ -22,6 +22,7 @@ from edgeseg.errors import NetworkError
 from edgeseg.graph.passes import Links, drop_unused
 
 CONVOLUTIONS = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
+HEAD = {"Cast", "Transpose", "Sub", "Mul", "Pad"}
 AVERAGES = {"Resize", "AveragePool", "GlobalAveragePool", "ReduceMean"}
 MOVES = {"Slice", "Concat", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "MaxPool", "Split"}
 # One value in, one value out: what a kernel does to a result before it writes it.
@@ -56,10 +57,10 @@ class Writer:
         values = [*graph.value_info, *graph.input, *graph.output]
         self.real = {v.name for v in values if v.type.tensor_type.elem_type == TensorProto.FLOAT}
         self.real |= {name for name, value in self.constants.items() if value.dtype == np.float32}
-        self.wide: set[str] = {name for name in self.real if name not in self.constants}  # fp32 tensors written so far
+        self.wide = self.real & {v.name for v in graph.input}  # fp32 tensors written so far
         self.exact: set[str] = set()  # computed from rounded values, and not rounded yet
         self.converted: dict[tuple[str, bool], str] = {}
-        self.wide &= {v.name for v in graph.input}
+        self.head = {v.name for v in graph.input} | set(self.constants)  # what is made of pixels and constants alone
 
     def add(self, node: onnx.NodeProto) -> None:
         if node.op_type == "DequantizeLinear":  # written for each reader, in the type it wants
@@ -84,7 +85,8 @@ class Writer:
     def _stays_wide(self, node: onnx.NodeProto) -> bool:
         if node.op_type == "QuantizeLinear":
             return node.input[0] in self.wide or not self._is_half(node.input[1])
-        if node.op_type == "Cast" or node.name.startswith("head."):
+        if node.op_type in HEAD and all(name in self.head for name in node.input):
+            self.head.update(node.output)
             return True
         data = [name for _, name in self._data_inputs(node)]
         if node.op_type in CONVOLUTIONS | AVERAGES | MOVES:

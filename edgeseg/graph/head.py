@@ -31,17 +31,17 @@ def take_pixels(model: onnx.ModelProto, contract: Contract, *, fold: bool = True
     model = onnx.ModelProto.FromString(model.SerializeToString())
     graph = model.graph
     (given,) = graph.input
-    images, planes, real, shifted = (f"head.{name}" for name in ("images", "planes", "real", "shifted"))
+    images, planes, real, shifted = (f"pixels.{name}" for name in ("images", "planes", "real", "shifted"))
     for node in graph.node:
         node.input[:] = [images if name == given.name else name for name in node.input]
     mean = np.array([_whole(255 * m) for m in contract.mean])
     gain = 1 / (255 * np.asarray(contract.std))
     head = [
         # TensorRT takes bytes into a Cast and nothing else.
-        helper.make_node("Cast", [given.name], [real], name="head.Cast", to=onnx.TensorProto.FLOAT),
-        helper.make_node("Transpose", [real], [planes], name="head.Transpose", perm=TO_PLANES),
+        helper.make_node("Cast", [given.name], [real], name="pixels.Cast", to=onnx.TensorProto.FLOAT),
+        helper.make_node("Transpose", [real], [planes], name="pixels.Transpose", perm=TO_PLANES),
         helper.make_node(
-            "Sub", [planes, _constant(graph, "head.mean", mean.reshape(1, 3, 1, 1))], [shifted], name="head.Sub"
+            "Sub", [planes, _constant(graph, "pixels.mean", mean.reshape(1, 3, 1, 1))], [shifted], name="pixels.Sub"
         ),
     ]
     readers = Links(graph).readers[images]
@@ -51,8 +51,8 @@ def take_pixels(model: onnx.ModelProto, contract: Contract, *, fold: bool = True
             reader.input[1] = _constant(graph, f"{reader.input[1]}.of_pixels", weights * gain.reshape(1, 3, 1, 1))
             reader.input[0] = shifted
     else:
-        gains = _constant(graph, "head.gain", gain.reshape(1, 3, 1, 1))
-        head.append(helper.make_node("Mul", [shifted, gains], [images], name="head.Mul"))
+        gains = _constant(graph, "pixels.gain", gain.reshape(1, 3, 1, 1))
+        head.append(helper.make_node("Mul", [shifted, gains], [images], name="pixels.Mul"))
     _replace_nodes(graph, [*head, *graph.node])
     given.type.CopyFrom(helper.make_tensor_type_proto(onnx.TensorProto.UINT8, contract.input_shape))
     drop_unused(graph)
@@ -70,11 +70,11 @@ def pixels_are_integers(model: onnx.ModelProto) -> None:
     graph = model.graph
     links = Links(graph)
     constants = {name: numpy_helper.to_array(tensor) for name, tensor in links.constants.items()}
-    rounding = next((n for n in graph.node if n.op_type == "QuantizeLinear" and n.input[0] == "head.images"), None)
+    rounding = next((n for n in graph.node if n.op_type == "QuantizeLinear" and n.input[0] == "pixels.images"), None)
     if rounding is None:
         return
     _, step, zero = rounding.input
-    is_pixel = (constants["head.gain"] == constants[step]).all() and (constants["head.mean"] == constants[zero]).all()
+    is_pixel = (constants["pixels.gain"] == constants[step]).all() and (constants["pixels.mean"] == constants[zero]).all()
     readers = links.readers[links.readers[rounding.output[0]][0].output[0]]
     if not is_pixel or [reader.op_type for reader in readers] != ["Conv"]:
         return
@@ -83,16 +83,16 @@ def pixels_are_integers(model: onnx.ModelProto) -> None:
     integers, scale = (constants[name].astype(np.float64) for name in weights.input[:2])
     own = constants[conv.input[2]] if len(conv.input) > 2 else 0.0  # exporters leave out a bias of zeros
     bias = own - constants[zero] * constants[step] * scale * integers.sum((1, 2, 3))
-    conv.input[:] = ["head.planes_of_steps", conv.input[1], _constant(graph, "head.bias", bias)]
+    conv.input[:] = ["pixels.planes_of_steps", conv.input[1], _constant(graph, "pixels.bias", bias)]
     (pads,) = (a for a in conv.attribute if a.name == "pads")
     top, left, bottom, right = pads.ints
     pads.ints[:] = [0, 0, 0, 0]
-    graph.initializer.append(numpy_helper.from_array(np.array([0, top, left, 0, 0, bottom, right, 0]), "head.pads"))
-    graph.initializer.append(numpy_helper.from_array(np.array(0, np.uint8), "head.zero"))
+    graph.initializer.append(numpy_helper.from_array(np.array([0, top, left, 0, 0, bottom, right, 0]), "pixels.pads"))
+    graph.initializer.append(numpy_helper.from_array(np.array(0, np.uint8), "pixels.zero"))
     head = [
-        helper.make_node("Pad", [graph.input[0].name, "head.pads", zero], ["head.padded"], name="head.Pad"),
-        helper.make_node("DequantizeLinear", ["head.padded", step, "head.zero"], ["head.steps"], name="head.Steps"),
-        helper.make_node("Transpose", ["head.steps"], [conv.input[0]], name="head.Planes", perm=TO_PLANES),
+        helper.make_node("Pad", [graph.input[0].name, "pixels.pads", zero], ["pixels.padded"], name="pixels.Pad"),
+        helper.make_node("DequantizeLinear", ["pixels.padded", step, "pixels.zero"], ["pixels.steps"], name="pixels.Steps"),
+        helper.make_node("Transpose", ["pixels.steps"], [conv.input[0]], name="pixels.Planes", perm=TO_PLANES),
     ]
     _replace_nodes(graph, [*head, *graph.node])
     drop_unused(graph)

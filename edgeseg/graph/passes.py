@@ -127,6 +127,26 @@ def _sign(links: Links):  # type: ignore[no-untyped-def]
     return never_negative
 
 
+def global_pools(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Means over a whole map as GlobalAveragePool, the same in every version of the standard.
+
+    From opset 18 on the axes of a ReduceMean are an input. TensorRT 8.6 looks for them among the attributes, finds
+    none, and takes the mean over all dimensions without a word.
+    """
+    model = onnx.ModelProto.FromString(model.SerializeToString())
+    links = Links(model.graph)
+    for node in model.graph.node:
+        if node.op_type != "ReduceMean" or len(node.input) != 2 or node.input[1] not in links.constants:
+            continue
+        axes = numpy_helper.to_array(links.constants[node.input[1]]).tolist()
+        kept = {a.name: a.i for a in node.attribute}.get("keepdims", 1)
+        if kept and sorted(axis % 4 for axis in axes) == [2, 3]:
+            node.op_type = "GlobalAveragePool"
+            del node.input[1:], node.attribute[:]
+    drop_unused(model.graph)
+    return model
+
+
 def drop_unused(graph: onnx.GraphProto) -> None:
     """Remove nodes and constants that lead nowhere."""
     while True:
