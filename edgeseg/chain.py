@@ -34,6 +34,7 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "qat": ("run",),
     "export": ("run",),
     "eval": ("path",),
+    "check": ("path",),
     "bench": ("bundle",),
     "report": ("files",),
     "predict": ("bundle", "source"),

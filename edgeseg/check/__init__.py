@@ -56,6 +56,7 @@ def check(
 
 def graphs_for(bundle: Bundle, reader: Reader) -> list[str]:
     """Names of the files that a reader would be given: the float form and the quantized one, where they are there."""
+    choices: tuple[tuple[str, ...], ...]
     if not reader.tensorrt:
         choices = (("float.onnx",), ("int8-cpu.onnx",))
     elif reader.typed:

@@ -63,7 +63,7 @@ def layers(network: Network, reader: Reader) -> Iterator[Finding]:
         if node.op_type not in RUNS:
             message = f"{node.op_type} does not run on DLA: the GPU takes over there, and DLA behind it"
             yield Finding("slow", "dla-operator", (label(node),), message)
-        elif broken := LIMITS.get(node.op_type, lambda *_: "")(network, node):
+        elif broken := LIMITS[node.op_type](network, node) if node.op_type in LIMITS else "":
             message = f"{node.op_type} {broken}: runs on the GPU, with a change of device before and behind it"
             yield Finding("slow", "dla-limit", (label(node),), message)
 

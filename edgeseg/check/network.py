@@ -106,14 +106,14 @@ class Network:
     def value(self, tensor: str) -> np.ndarray[Any, Any] | None:
         """A constant's numbers; None where it is none, or is computed."""
         if tensor in self.initializers:
-            return numpy_helper.to_array(self.initializers[tensor])
+            return np.asarray(numpy_helper.to_array(self.initializers[tensor]))
         node = self.maker.get(tensor)
         if node is None or node.op_type not in ("Constant", "Identity"):
             return None
         if node.op_type == "Identity":
             return self.value(node.input[0])
         (held,) = (helper.get_attribute_value(a) for a in node.attribute)
-        return numpy_helper.to_array(held) if isinstance(held, TensorProto) else np.asarray(held)
+        return np.asarray(numpy_helper.to_array(held) if isinstance(held, TensorProto) else held)
 
     def constant(self, tensor: str) -> bool:
         """Whether a tensor is the same for every frame."""

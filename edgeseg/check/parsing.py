@@ -143,7 +143,8 @@ def opset(network: Network, reader: Reader) -> Iterator[Finding]:
         return
     message = (
         f"the graph is of opset {network.opset}, and {reader.name} is documented for "
-        f"{operators.MIN_OPSET} to {newest}: it reads others, each operator as it knows it; what it would misread is said separately"
+        f"{operators.MIN_OPSET} to {newest}: it reads others, each operator as it knows it. What it would misread is "
+        "said separately"
     )
     yield Finding("note", "opset", (), message)
 

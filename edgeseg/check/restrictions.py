@@ -21,8 +21,16 @@ Version = tuple[int, int]
 Breaks = Callable[[Network, onnx.NodeProto], bool]
 
 RESIZES = {"half_pixel", "pytorch_half_pixel", "tf_half_pixel_for_nn", "asymmetric", "align_corners"}
-REDUCTIONS = ("ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceLogSumExp")
-REDUCTIONS += ("ReduceSumSquare",)
+REDUCTIONS = (
+    "ReduceMean",
+    "ReduceMax",
+    "ReduceMin",
+    "ReduceProd",
+    "ReduceL1",
+    "ReduceL2",
+    "ReduceLogSumExp",
+    "ReduceSumSquare",
+)
 SUMS = ("ReduceSum", "ReduceLogSum")  # whose axes are an input since opset 13
 
 

@@ -14,6 +14,7 @@ from edgeseg.check.findings import Finding
 from edgeseg.check.network import DEQUANTIZE, FLOATS, MOVES, POINTWISE, QUANTIZE, Network, attribute, label
 from edgeseg.check.readers import Reader
 
+ARITHMETIC = {"Add", "Sub", "Mul", "Div"}
 PACK = 32  # channels that an int8 tensor-core kernel takes at once
 TAIL = {"Cast", "Identity", "Squeeze", "Unsqueeze", "Reshape", "Transpose", "Softmax", "LogSoftmax", "Sigmoid"}
 TAIL |= {"ArgMax", "TopK", "Resize", "Upsample"}
@@ -73,8 +74,8 @@ def float32_between(network: Network, reader: Reader) -> Iterator[Finding]:
     megabytes = sum(wide.values()) / 2**20
     share = sum(wide.values()) / sum(stored.values()) if stored else 0.0
     message = (
-        f"tensors between the operators are float32, {len(wide)} of them: {megabytes:.2f} MiB, {share:.0%} of the bytes that "
-        f"are written, and {work:.1%} of the multiply-adds are done in it. In the fp16 forms they would be half"
+        f"tensors between the operators are float32, {len(wide)} of them: {megabytes:.2f} MiB, {share:.0%} of the "
+        f"bytes that are written; {work:.1%} of the multiply-adds are done in it. In the fp16 forms they would be half"
     )
     names = [label(network.maker[t]) for t in wide] + [label(n) for n in macs]
     yield Finding("slow" if work > 0 or share > 0.05 else "note", "float32", tuple(dict.fromkeys(names)), message)
@@ -87,7 +88,7 @@ def _stored_bytes(network: Network, tensor: str) -> int:
         return 0
     if node.op_type != QUANTIZE and all(r.op_type == QUANTIZE for r in readers):
         return 0
-    if len(readers) == 1 and readers[0].op_type in POINTWISE | {"Cast", "Add"}:
+    if len(readers) == 1 and readers[0].op_type in POINTWISE | MOVES | ARITHMETIC:
         return 0
     return network.elements(tensor) * FLOATS.get(network.dtype(tensor), 1)
 

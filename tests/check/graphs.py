@@ -9,7 +9,6 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-
 STEP, ZERO = np.float32(0.1), np.int8(0)
 
 
