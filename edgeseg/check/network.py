@@ -122,7 +122,7 @@ class Network:
             node = self.maker.get(tensor)
             known = tensor in self.initializers or tensor == ""
             if node is not None:
-                known = node.op_type == "Shape" and None not in (self.shape(node.input[0]) or (None,))
+                known = node.op_type in ("Shape", "Size") and None not in (self.shape(node.input[0]) or (None,))
                 known = known or (not node.op_type.startswith("Random") and all(map(self.constant, node.input)))
             self._constant[tensor] = known
         return self._constant[tensor]

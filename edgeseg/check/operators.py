@@ -48,7 +48,7 @@ SINCE = {
 ONLY_RTX = {"CausalConvWithState", "LinearAttention", "Swish"}
 NOT_RTX = {"DeformConv"}
 # Read by the parser with the help of a plugin: TensorRT has them in its plugin library, TensorRT-RTX ships none.
-PLUGINS = {"NonZero", "RoiAlign", "NonMaxSuppression", "DeformConv"}
+PLUGINS = {"NonZero", "RoiAlign", "NonMaxSuppression", "DeformConv", "CausalConvWithState", "LinearAttention"}
 # Whatever their domain says, the parser goes by the name.
 ANY_DOMAIN = {"QuantizeLinear", "DequantizeLinear"}
 MAX_OPSET = {(8, 6): 17, (10, 0): 20, (10, 15): 24, (11, 0): 25}

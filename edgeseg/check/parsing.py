@@ -16,6 +16,7 @@ from edgeseg.check.restrictions import CONSTANT_INPUTS, RESTRICTIONS
 # https://docs.nvidia.com/deeplearning/tensorrt: the types of a network's tensors.
 TYPES = {"FLOAT", "FLOAT16", "INT8", "INT32", "INT64", "UINT8", "BOOL", "DOUBLE"}
 TYPES_10 = {"BFLOAT16", "FLOAT8E4M3FN", "INT4"}
+TYPES_10_8 = {"FLOAT4E2M1"}
 INTEGERS = {TensorProto.INT32, TensorProto.INT64, TensorProto.BOOL, TensorProto.UINT8}
 
 
@@ -82,7 +83,11 @@ def computed_parameters(network: Network, reader: Reader) -> Iterator[Finding]:
 
 def types(network: Network, reader: Reader) -> Iterator[Finding]:
     """Types that no tensor of TensorRT has."""
-    known = TYPES if reader.before(10, 0) else TYPES | TYPES_10
+    known = TYPES | (set() if reader.before(10, 0) else TYPES_10) | (set() if reader.before(10, 8) else TYPES_10_8)
+    for value in network.inputs:
+        if not value.type.HasField("tensor_type"):
+            message = f"the input is no tensor, and {reader.name} takes nothing else: export with tensors as inputs"
+            yield Finding("refused", "type", (value.name,), message)
     for tensor, where in _typed(network):
         dtype = network.dtype(tensor)
         name = TensorProto.DataType.Name(dtype) if dtype else "UNDEFINED"
@@ -94,6 +99,10 @@ def types(network: Network, reader: Reader) -> Iterator[Finding]:
         elif name == "DOUBLE":
             message = "float64 is computed in float32, whatever the graph says: export in float32"
             yield Finding("note", "type", (where,), message)
+    for value in [*network.inputs, *network.outputs] if reader.before(9, 0) else ():
+        if network.dtype(value.name) == TensorProto.INT64:
+            message = f"{reader.name} makes int32 of int64: programs must hand over and expect int32. Cast in the graph"
+            yield Finding("note", "type", (value.name,), message)
     for node in network.of("Resize", "Upsample"):
         if network.dtype(node.input[0]) in INTEGERS:
             message = f"{node.op_type} takes floating-point numbers only: cast before it"
@@ -115,7 +124,7 @@ def bytes_between(network: Network, reader: Reader) -> Iterator[Finding]:
             continue
         readers = [r for r in network.readers[tensor] if r.op_type not in (QUANTIZE, DEQUANTIZE)]
         if tensor in inputs:
-            wrong = [label(r) for r in readers if r.op_type != "Cast"]
+            wrong = [label(r) for r in readers if r.op_type not in ("Cast", "Equal")]
         elif (tensor in outputs and not readers) or network.maker[tensor].op_type == QUANTIZE:
             continue  # what is rounded to uint8 is said by what knows about rounding
         else:
@@ -152,13 +161,16 @@ def opset(network: Network, reader: Reader) -> Iterator[Finding]:
 def branches(network: Network, reader: Reader) -> Iterator[Finding]:
     """If and Loop: what they must look like, and what they cost."""
     for node in network.of("If", "Loop", "Scan"):
+        decided = node.op_type != "Scan" and all(map(network.constant, node.input[: 1 if node.op_type == "If" else 2]))
+        if decided:
+            continue
         if node.op_type == "If" and _ranks_differ(node):
             message = "the branches of If give results of different ranks, and TensorRT wants equal ones: reshape one"
             yield Finding("refused", "control-flow", (label(node),), message)
-        elif not network.constant(node.input[0]):
+        else:
             message = (
                 f"{node.op_type} depends on the input: what is before, inside and behind it is never fused, and the "
-                "engine waits for the decision. Export with the decision made"
+                "engine waits for each decision. Export with the decision made, or the loop unrolled"
             )
             yield Finding("slow", "control-flow", (label(node),), message)
 

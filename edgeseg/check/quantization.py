@@ -101,8 +101,7 @@ def scales(network: Network, reader: Reader) -> Iterator[Finding]:
         values = network.value(node.input[1])
         if values is None:
             if not network.constant(node.input[1]):
-                message = "the scale depends on the input (dynamic quantization): TensorRT wants a constant; calibrate"
-                yield Finding("refused", "scale", (label(node),), message)
+                yield _computed_scale(network, node, reader)
             continue
         numbers = values.astype(np.float32).reshape(-1)
         half = values.dtype == np.float16
@@ -123,6 +122,15 @@ def scales(network: Network, reader: Reader) -> Iterator[Finding]:
             message = f"{reader.name} reads every scale as float32, so float16 ones come out as others: cast them"
             yield Finding("wrong", "scale", (label(node),), message)
         yield from _sizes(network, node, values.size)
+
+
+def _computed_scale(network: Network, node: onnx.NodeProto, reader: Reader) -> Finding:
+    """TensorRT-RTX 1.7.1 builds with a scale that is an input of the graph, and ends the process at computed ones."""
+    if reader.target == "trt-rtx" and node.input[1] not in network.maker:
+        message = "the scale is an input, and no integer kernel takes such: it is a pass of its own. Calibrate instead"
+        return Finding("slow", "scale", (label(node),), message)
+    message = "the scale depends on the input (dynamic quantization): TensorRT wants a constant; calibrate"
+    return Finding("refused", "scale", (label(node),), message)
 
 
 def _sizes(network: Network, node: onnx.NodeProto, count: int) -> Iterator[Finding]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import onnx
+from onnx import TensorProto
 
 from edgeseg.check.findings import Severity
 from edgeseg.check.network import Network, attribute
@@ -19,6 +20,8 @@ from edgeseg.check.readers import Reader
 
 Version = tuple[int, int]
 Breaks = Callable[[Network, onnx.NodeProto], bool]
+
+NONE: Version = (0, 0)  # before it there was no TensorRT
 
 RESIZES = {"half_pixel", "pytorch_half_pixel", "tf_half_pixel_for_nn", "asymmetric", "align_corners"}
 REDUCTIONS = (
@@ -83,6 +86,15 @@ def resizes_outer(network: Network, node: onnx.NodeProto) -> bool:
 def names_axes(network: Network, node: onnx.NodeProto) -> bool:
     axes = attribute(node, "axes", [])
     return bool(axes) and list(axes) != list(range(len(network.shape(node.input[0]) or ())))
+
+
+def computes_scales(network: Network, node: onnx.NodeProto) -> bool:
+    scales = node.input[2] if len(node.input) > 2 else ""
+    return names_axes(network, node) and not network.constant(scales)
+
+
+def half(network: Network, node: onnx.NodeProto) -> bool:
+    return network.dtype(node.input[0]) in (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
 
 def strided_and_dilated(network: Network, node: onnx.NodeProto) -> bool:
@@ -162,6 +174,13 @@ RESTRICTIONS = (
         until=(10, 0),
     ),
     Restriction(
+        ("Resize",),
+        computes_scales,
+        "with axes and scales that depend on the input",
+        "give constant scales, or sizes",
+        "resize",
+    ),
+    Restriction(
         ("AveragePool", "MaxPool", "LpPool"),
         has("dilations", [1], ones),
         "with dilations",
@@ -202,6 +221,11 @@ RESTRICTIONS = (
         "training-mode",
     ),
     Restriction(("Dropout",), in_training, "in training mode", "export after eval()", "training-mode"),
+    Restriction(("Celu",), half, "in half precision", "use Elu", "activation", until=NONE, rtx=True),
+    Restriction(("Attention",), outputs(1), "with more than one output", "leave its cache out", "attention"),
+    Restriction(
+        ("Attention",), has("softcap", 0.0, lambda v: v == 0), "with softcap", "export without it", "attention"
+    ),
     Restriction(
         ("GroupNormalization",),
         lambda network, n: network.opset >= 21,
@@ -257,7 +281,8 @@ RESTRICTIONS = (
 # Operators, the input that must be a constant, what it is, and the TensorRT from which on it need not be.
 CONSTANT_INPUTS: tuple[tuple[tuple[str, ...], int, str, Version | None], ...] = (
     ((*REDUCTIONS, *SUMS), 1, "axes", None),
-    (("Squeeze", "Unsqueeze"), 1, "axes", (10, 7)),
+    (("Squeeze", "Unsqueeze"), 1, "axes", None),
+    (("Dropout",), 2, "training_mode", None),
     (("Slice",), 3, "axes", (10, 3)),
     (("Pad",), 3, "axes", (10, 4)),
     (("CumSum",), 1, "axis", (10, 8)),

@@ -65,7 +65,7 @@ def float32_between(network: Network, reader: Reader) -> Iterator[Finding]:
         yield Finding("slow", "float32", (), message)
         return
     stored = {t: size for t in network.maker if (size := _stored_bytes(network, t))}
-    wide = {t: size for t, size in stored.items() if network.dtype(t) == TensorProto.FLOAT and _inside(network, t)}
+    wide = {t: size for t, size in stored.items() if size == 4 * network.elements(t) and _inside(network, t)}
     macs = [n for n in network.nodes if network.macs(n) and network.dtype(n.output[0]) == TensorProto.FLOAT]
     macs = [n for n in macs if not all(network.dequantized(i) for i in n.input[:2])]
     if not wide and not macs:
@@ -90,6 +90,8 @@ def _stored_bytes(network: Network, tensor: str) -> int:
         return 0
     if len(readers) == 1 and readers[0].op_type in POINTWISE | MOVES | ARITHMETIC:
         return 0
+    if network.dequantized(tensor) is not None:  # moved about before it is dequantized
+        return network.elements(tensor)
     return network.elements(tensor) * FLOATS.get(network.dtype(tensor), 1)
 
 

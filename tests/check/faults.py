@@ -209,6 +209,7 @@ one(
 )
 one("dropout", None, None, "Dropout")
 one("training_dropout", "refused", "training-mode", "Dropout", f32(0.5), np.array(True))
+one("celu_in_half", "refused", "activation", "Celu", dtype=T.FLOAT16, out=T.FLOAT16)
 one("grid", None, None, "GridSample", np.zeros((1, 4, 4, 2), f32))
 one("grid_of_volumes", None, None, "GridSample", np.zeros((1, 4, 4, 4, 3), f32), shape=(1, 2, 4, 4, 4))
 one("einsum", None, None, "Einsum", np.ones((8, 8), f32), equation="nchw,cd->ndhw")
@@ -232,6 +233,13 @@ def axes_from_outside():
     s = Sketch()
     s.inputs.append(helper.make_tensor_value_info("axes", T.INT64, (1,)))
     return s.model(s.node("ReduceMean", "x", "axes"))
+
+
+@fault("refused", "computed-parameter")
+def unsqueezed_somewhere():
+    s = Sketch()
+    s.inputs.append(helper.make_tensor_value_info("axes", T.INT64, (1,)))
+    return s.model(s.node("Unsqueeze", "x", "axes"))
 
 
 @fault()
@@ -419,6 +427,24 @@ def scale_from_the_input():
     scale, zero = s.node("ReduceMax", "x", keepdims=0), s.constant(np.int8(0))
     q = s.node("QuantizeLinear", "x", scale, zero)
     return s.model(s.node("DequantizeLinear", q, scale, zero))
+
+
+@fault("slow", "scale")
+def scale_from_outside():
+    s = Sketch()
+    s.inputs.append(helper.make_tensor_value_info("scale", T.FLOAT, ()))
+    zero = s.constant(np.int8(0))
+    q = s.node("QuantizeLinear", "x", "scale", zero)
+    return s.model(s.node("DequantizeLinear", q, "scale", zero))
+
+
+@fault("refused", "zero-point")
+def zero_point_from_outside():
+    s = Sketch()
+    s.inputs.append(helper.make_tensor_value_info("zero", T.INT8, ()))
+    scale = s.constant(f32(0.1))
+    q = s.node("QuantizeLinear", "x", scale, "zero")
+    return s.model(s.node("DequantizeLinear", q, scale, "zero"))
 
 
 @fault("slow", "axis")

@@ -94,6 +94,12 @@ def test_8_6_wants_a_zero_point():
     assert ("refused", "zero-point") in rules(model, OLD)
 
 
+def test_8_6_has_no_int64_outside():
+    model = FAULTS["cast_to_int64"].make()
+    assert ("note", "type") in rules(model, OLD)
+    assert rules(model, NEW) == set()
+
+
 def test_computed_slices_are_read_since_10_3():
     s = Sketch()
     axes = s.node("Cast", s.node("ReduceMin", "x", keepdims=0), to=T.INT64)
