@@ -137,7 +137,7 @@ class Network:
     def quantized_next(self, tensor: str) -> bool:
         """Whether all that reads a tensor rounds it, at once or behind something that fuses with its maker."""
         readers = self.readers[tensor]
-        fuses = MOVES | POINTWISE | {"Add"}
+        fuses = MOVES | POINTWISE | {"Add", "Concat"}
         return bool(readers) and all(
             r.op_type == QUANTIZE or (r.op_type in fuses and self.quantized_next(r.output[0])) for r in readers
         )

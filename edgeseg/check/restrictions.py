@@ -47,7 +47,7 @@ class Restriction:
     remedy: str
     rule: str
     severity: Severity = "refused"
-    until: Version | None = None
+    until: Version | None = None  # NONE where only TensorRT-RTX was seen to do it
     rtx: bool | None = None  # of TensorRT-RTX; None: as for the newest TensorRT
 
     def applies(self, reader: Reader) -> bool:
@@ -201,6 +201,8 @@ RESTRICTIONS = (
         "with strides and dilations at once",
         "upsample by Resize and a convolution",
         "deconvolution",
+        until=NONE,
+        rtx=True,
     ),
     Restriction(
         ("Conv", "ConvTranspose"), rank_above(5), "over more than 3 dimensions", "use 2 dimensions", "convolution"

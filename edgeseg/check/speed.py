@@ -86,7 +86,7 @@ def _stored_bytes(network: Network, tensor: str) -> int:
     node, readers = network.maker[tensor], network.readers[tensor]
     if node.op_type == DEQUANTIZE or network.constant(tensor) or not readers:
         return 0
-    if node.op_type != QUANTIZE and all(r.op_type == QUANTIZE for r in readers):
+    if node.op_type != QUANTIZE and network.quantized_next(tensor):
         return 0
     if len(readers) == 1 and readers[0].op_type in POINTWISE | MOVES | ARITHMETIC:
         return 0

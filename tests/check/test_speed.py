@@ -66,6 +66,13 @@ def test_integers_that_come_out_as_floats():
     assert found["float-output"].nodes == ("body.Conv",)
 
 
+def test_a_concatenation_is_rounded_as_its_parts():
+    s = Sketch(WIDE)
+    x = s.rounded("x")
+    y = s.node("Concat", integer_conv(s, x), integer_conv(s, x), axis=1)
+    assert said(s.model(integer_conv(s, s.rounded(y), (32, 64, 3, 3)))) == {}
+
+
 def test_logits_stay_float():
     s = Sketch(WIDE)
     y = s.node("Softmax", integer_conv(s, s.rounded("x")), axis=1)
