@@ -35,6 +35,7 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "export": ("run",),
     "build": ("bundle",),
     "eval": ("path",),
+    "check": ("path",),
     "bench": ("bundle",),
     "report": ("files",),
     "predict": ("bundle", "source"),

@@ -35,7 +35,7 @@ BUILD = [
     {"outputs"},
     {"data", "blocks"},
     {"panels", "golden"},
-    {"score", "adopt"},
+    {"score", "adopt", "check"},
     {"students", "teachers", "losses", "distill"},
     {"networks", "augment"},
     {"batches", "objectives"},
@@ -56,6 +56,7 @@ NO_TORCH = {
     "panels",
     "golden",
     "adopt",
+    "check",
     "augment",
     "chain",
     "cli",
@@ -76,7 +77,12 @@ OWNERS = {
     # Below the torch line; torch itself anywhere there.
     "accelerate": ["train.py"],
     "safetensors": ["checkpoint.py"],
-    "onnx": ["graph", "adopt", "backends/onnxruntime.py"],  # the last reads the graph that the library has optimised
+    "onnx": [
+        "graph",
+        "adopt",
+        "check",
+        "backends/onnxruntime.py",
+    ],  # the last reads the graph that the library has optimised
     "nncf": ["adopt/quantize.py"],
     "onnxscript": ["graph"],
 }

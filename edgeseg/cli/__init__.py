@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from edgeseg import __version__
-from edgeseg.cli import adoption, engines, overview, training
+from edgeseg.cli import adoption, checking, engines, overview, training
 from edgeseg.cli.screen import say
 from edgeseg.errors import EdgesegError
 
@@ -64,6 +64,7 @@ COMMANDS: tuple[tuple[str, Callable[..., Any], str], ...] = (
         "model.onnx --classes classes.txt --data images:frames --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 "
         "--out bundle",
     ),
+    ("check", checking.check, "bundle --target trt --trt-version 8.6,10"),
     ("eval", engines.evaluate, "bundle --data camvid:PATH --split val --target openvino --out eval.json"),
     ("bench", engines.bench, "bundle --target openvino --fps 30 --out bench.json"),
     ("report", overview.report, "bench.json eval.json --out report.html"),

@@ -9,12 +9,15 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from edgeseg.check import Report
     from edgeseg.doctor import Checkup
     from edgeseg.measure.accuracy import Evaluation
     from edgeseg.measure.judge import Verdict
     from edgeseg.measure.latency import Samples, Stage
     from edgeseg.measure.measurement import Measurement
 
+SHOWN = 4  # nodes per finding; --json has them all
+SEVERITIES = {"refused": "bold red", "wrong": "bold red", "slow": "yellow", "note": "dim"}
 COLORS = {"MET": "bold green", "MISSED": "bold red", "INVALID": "bold yellow"}
 
 
@@ -42,6 +45,23 @@ def timing(found: Measurement, verdict: Verdict) -> RenderableType:
         table.add_row(name, *(f"{ms:.2f}" for ms in (*percentiles, samples.max_ms(stage))))
     headline = Text.assemble((verdict.status, COLORS[verdict.status]), f": {verdict.why}")
     return Group(headline, table, *(Text(f"- {note}") for note in verdict.notes))
+
+
+def checked(report: Report) -> RenderableType | None:
+    """A table per graph and reader with what was found, gravest first; None where nothing was."""
+    tables = []
+    for graph in report.graphs:
+        if graph.findings:
+            table = Table(
+                "", "rule", "where", "what", title=f"{graph.graph} before {graph.reader}", title_justify="left"
+            )
+            table.show_lines = True
+            for f in graph.findings:
+                where = "\n".join([*f.nodes[:SHOWN], *([f"and {len(f.nodes) - SHOWN} more"] * (len(f.nodes) > SHOWN))])
+                severity = Text(f.severity, style=SEVERITIES[f.severity])
+                table.add_row(severity, Text(f.rule), Text(where), Text(f.message))
+            tables.append(table)
+    return Group(*tables) if tables else None
 
 
 def checkup(found: Checkup) -> RenderableType:
