@@ -43,5 +43,5 @@ def _following(path: Path, target: str, stopped: bool) -> str:
     if stopped:
         return f"put right what is refused or wrong, and run edgeseg check {path} --target {target} again"
     if path.is_dir():
-        return f"edgeseg bench {path} --target {target} --fps 30"
+        return f"edgeseg build {path} --target {target}"
     return f"edgeseg adopt {path} --classes FILE --data images:FOLDER --out BUNDLE"

@@ -8,7 +8,8 @@ from typing import get_args
 
 from edgeseg import backends, cuda
 from edgeseg.bundle import Bundle
-from edgeseg.errors import BackendMissing, DeviceError, DeviceMissing
+from edgeseg.check import check
+from edgeseg.errors import BackendMissing, BuildRefused, DeviceError, DeviceMissing
 from edgeseg.plans import VERIFIED, build_ahead
 from edgeseg.target import Precision, Target
 
@@ -33,6 +34,14 @@ def builds_here(target: str) -> bool:
     except BackendMissing:
         return False
     return gpu_here() is not None
+
+
+def refuse_unparsable(bundle: Bundle, target: str) -> None:
+    """Raise BuildRefused where the target's parser would refuse one of the bundle's graphs, or read it as another."""
+    report = check(bundle, target)
+    if report.stopped:
+        stops = [f for graph in report.graphs for f in graph.findings if f.severity in ("refused", "wrong")]
+        raise BuildRefused(f"{report.sentence}: {stops[0].message}")
 
 
 def prepare(bundle: Bundle, target: str, devices: Sequence[str], precisions: Sequence[Precision]) -> None:

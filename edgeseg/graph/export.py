@@ -24,7 +24,7 @@ from edgeseg.contract import Contract
 from edgeseg.data import IGNORE, Dataset
 from edgeseg.errors import BundleError
 from edgeseg.graph import head, onnx_file, parity, passes
-from edgeseg.graph.ahead import ON_A_GPU, builds_here, prepare
+from edgeseg.graph.ahead import ON_A_GPU, builds_here, prepare, refuse_unparsable
 from edgeseg.graph.deploy import deploy
 from edgeseg.graph.half import leave_depthwise_float, to_half
 from edgeseg.pixels import labels_of
@@ -80,6 +80,9 @@ def export(
         half = depthwise if set(wanted) & set(ON_A_GPU) else None
         bundle = write(run, contract, dataset, Path(folder) / "bundle", listen, half=half)
         for name in wanted:
+            if name in ON_A_GPU:
+                listen(Event(0, 0, {}, f"checking the graphs for {name}"))
+                refuse_unparsable(bundle, name)
             if not builds_here(name) or devices:
                 listen(Event(0, 0, {}, f"building {name} for {', '.join(devices) or 'the device'}"))
                 prepare(bundle, name, devices, precisions("trt-rtx", bundle))

@@ -74,9 +74,11 @@ def pixels_are_integers(model: onnx.ModelProto) -> None:
     if rounding is None:
         return
     _, step, zero = rounding.input
-    is_pixel = (constants["pixels.gain"] == constants[step]).all() and (constants["pixels.mean"] == constants[zero]).all()
+    is_pixel = (constants["pixels.gain"] == constants[step]).all() and (
+        constants["pixels.mean"] == constants[zero]
+    ).all()
     readers = links.readers[links.readers[rounding.output[0]][0].output[0]]
-    if not is_pixel or [reader.op_type for reader in readers] != ["Conv"]:
+    if not all(same) or [reader.op_type for reader in readers] != ["Conv"]:
         return
     (conv,) = readers
     weights = links.maker[conv.input[1]]
@@ -91,7 +93,9 @@ def pixels_are_integers(model: onnx.ModelProto) -> None:
     graph.initializer.append(numpy_helper.from_array(np.array(0, np.uint8), "pixels.zero"))
     head = [
         helper.make_node("Pad", [graph.input[0].name, "pixels.pads", zero], ["pixels.padded"], name="pixels.Pad"),
-        helper.make_node("DequantizeLinear", ["pixels.padded", step, "pixels.zero"], ["pixels.steps"], name="pixels.Steps"),
+        helper.make_node(
+            "DequantizeLinear", ["pixels.padded", step, "pixels.zero"], ["pixels.steps"], name="pixels.Steps"
+        ),
         helper.make_node("Transpose", ["pixels.steps"], [conv.input[0]], name="pixels.Planes", perm=TO_PLANES),
     ]
     _replace_nodes(graph, [*head, *graph.node])

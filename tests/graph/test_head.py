@@ -62,7 +62,7 @@ def run(model: onnx.ModelProto, pixels: np.ndarray) -> np.ndarray:
 
 
 def operators(model: onnx.ModelProto) -> list[str]:
-    return [n.op_type for n in model.graph.node if n.name.startswith("head.")]
+    return [n.op_type for n in model.graph.node if n.name.startswith("pixels.")]
 
 
 @pytest.mark.parametrize(("mean", "std"), [(HALF, HALF), (IMAGENET_MEAN, IMAGENET_STD)])
