@@ -150,9 +150,27 @@ def depthwise_on_rtx(network: Network, reader: Reader) -> Iterator[Finding]:
         if network.depthwise(conv) and network.integer(conv):
             message = (
                 "depthwise in int8: TensorRT-RTX 1.7 stores such weights nearly dense (a net of 1.1 M parameters made "
-                "a plan of 41.7 MB, and 7.3 MB with them in float). Leave depthwise convolutions in float"
+                "a plan of 41.7 MB, and 7.3 MB with them in float). Leave them in float: export with --depthwise float"
             )
             yield Finding("slow", "rtx-depthwise", (label(conv),), message)
+
+
+def float_results_on_rtx(network: Network, reader: Reader) -> Iterator[Finding]:
+    """Integer convolutions with a scale per channel, whose results TensorRT-RTX 1.7.1 writes as float32."""
+    if reader.target != "trt-rtx":
+        return
+    found = [
+        conv
+        for conv in network.of("Conv", "ConvTranspose")
+        if network.integer(conv) and network.elements(network.maker[conv.input[1]].input[1]) > 1
+    ]
+    if found:
+        message = (
+            "integer convolutions with a weight scale per channel: TensorRT-RTX 1.7 writes their results as float32 and "
+            "rounds them in a kernel of its own (its layer lists say so), so that int8 can move more bytes than fp16. "
+            "Let 'edgeseg bench' say which is faster; TensorRT itself fuses the rounding"
+        )
+        yield Finding("note", "rtx-float-results", tuple(map(label, found)), message)
 
 
 def channels(network: Network, reader: Reader) -> Iterator[Finding]:
@@ -194,4 +212,13 @@ def tail(network: Network, reader: Reader) -> Iterator[Finding]:
         yield Finding("slow", "tail", tuple(map(label, heavy)), message)
 
 
-RULES = (float_convolutions, float32_between, roundings_in_the_way, sums, depthwise_on_rtx, channels, tail)
+RULES = (
+    float_convolutions,
+    float32_between,
+    roundings_in_the_way,
+    sums,
+    depthwise_on_rtx,
+    float_results_on_rtx,
+    channels,
+    tail,
+)

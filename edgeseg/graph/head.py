@@ -74,9 +74,7 @@ def pixels_are_integers(model: onnx.ModelProto) -> None:
     if rounding is None:
         return
     _, step, zero = rounding.input
-    is_pixel = (constants["pixels.gain"] == constants[step]).all() and (
-        constants["pixels.mean"] == constants[zero]
-    ).all()
+    same = [(constants[f"pixels.{name}"] == constants[other]).all() for name, other in (("gain", step), ("mean", zero))]
     readers = links.readers[links.readers[rounding.output[0]][0].output[0]]
     if not all(same) or [reader.op_type for reader in readers] != ["Conv"]:
         return

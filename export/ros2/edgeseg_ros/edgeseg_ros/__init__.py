@@ -1,0 +1,1 @@
+"""Semantic segmentation of a camera topic, on an edgeseg bundle."""
