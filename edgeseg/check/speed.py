@@ -159,18 +159,21 @@ def float_results_on_rtx(network: Network, reader: Reader) -> Iterator[Finding]:
     """Integer convolutions with a scale per channel, whose results TensorRT-RTX 1.7.1 writes as float32."""
     if reader.target != "trt-rtx":
         return
-    found = [
-        conv
-        for conv in network.of("Conv", "ConvTranspose")
-        if network.integer(conv) and network.elements(network.maker[conv.input[1]].input[1]) > 1
-    ]
+    found = [conv for conv in network.of("Conv") if network.integer(conv) and _scales(network, conv) > 1]
     if found:
         message = (
-            "integer convolutions with a weight scale per channel: TensorRT-RTX 1.7 writes their results as float32 and "
-            "rounds them in a kernel of its own (its layer lists say so), so that int8 can move more bytes than fp16. "
-            "Let 'edgeseg bench' say which is faster; TensorRT itself fuses the rounding"
+            "integer convolutions with a weight scale per channel: TensorRT-RTX 1.7 writes what they return as float32 "
+            "and rounds it in a kernel of its own (its lists of layers say so), so int8 can move more bytes than fp16. "
+            "Let 'edgeseg bench' say which is faster"
         )
         yield Finding("note", "rtx-float-results", tuple(map(label, found)), message)
+
+
+def _scales(network: Network, conv: onnx.NodeProto) -> int:
+    """How many scales the weights of an integer convolution have: one, or one per channel."""
+    weights = network.dequantized(conv.input[1])
+    scale = None if weights is None else network.value(weights.input[1])
+    return 0 if scale is None else scale.size
 
 
 def channels(network: Network, reader: Reader) -> Iterator[Finding]:
