@@ -71,19 +71,21 @@ class Plan:
     bundle_digest: str
     library: str
     machine: str
+    device: str = ""  # "sm90": the GPU's compute capability; a CPU plan has none
 
     def write(self, folder: Path) -> None:
         (folder / "plan.json").write_text(json.dumps(dataclasses.asdict(self), indent=2, sort_keys=True) + "\n")
 
     @classmethod
-    def open(cls, folder: Path, target: Target, library: str) -> Plan:
-        """Read a plan and refuse it where it does not match this target, library or machine."""
+    def open(cls, folder: Path, target: Target, library: str, *, device: str = "") -> Plan:
+        """Read a plan and refuse it where it does not match this target, library, machine or GPU."""
         try:
             plan = cls(**json.loads((folder / "plan.json").read_text()))
         except (OSError, json.JSONDecodeError, TypeError) as e:
             raise PlanError(f"{folder} is not a plan: {e}") from e
         rebuild = f"rebuild it with 'edgeseg export BUNDLE --target {target.backend}'"
         here = {"backend": target.backend, "precision": target.precision, "library": library, "machine": machine()}
+        here["device"] = device
         for what, want in here.items():
             got = getattr(plan, what)
             if got != want:

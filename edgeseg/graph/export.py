@@ -17,12 +17,12 @@ from torch import nn
 
 from edgeseg import backends, golden
 from edgeseg.batches import normalize
-from edgeseg.bundle import GRAPHS, Bundle, seal
+from edgeseg.bundle import GRAPHS, PROGRAMS, Bundle, seal
 from edgeseg.checkpoint import Run, versions
 from edgeseg.contract import Contract
 from edgeseg.data import IGNORE, Dataset
 from edgeseg.errors import BundleError
-from edgeseg.graph import head, onnx_file, parity, passes
+from edgeseg.graph import head, onnx_file, parity, passes, program
 from edgeseg.graph.deploy import deploy
 from edgeseg.pixels import labels_of
 from edgeseg.plans import build_plan
@@ -53,7 +53,7 @@ def export(
         raise BundleError(f"{out} exists: add --overwrite to replace it, or choose another --out")
     wanted = [t for t in targets if t != "onnx"]  # the graphs are in every bundle
     for name in wanted:
-        backends.get(name)  # a missing library is said before any work
+        require(name)  # what is missing is said before any work
     contract = Contract(
         size_hw=size_hw or run.size_hw,
         classes=run.classes,
@@ -64,7 +64,7 @@ def export(
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.writing-") as folder:
-        bundle = write(run, contract, dataset, Path(folder) / "bundle", listen)
+        bundle = write(run, contract, dataset, Path(folder) / "bundle", listen, programs=asks_for_programs(wanted))
         for name in wanted:
             for precision in precisions(name, bundle):
                 listen(Event(0, 0, {}, f"building {name} {precision}"))
@@ -75,8 +75,22 @@ def export(
     return Bundle.load(out)
 
 
-def write(run: Run, contract: Contract, dataset: Dataset, out: Path, listen: Listener = silent) -> Bundle:
-    """The bundle without plans."""
+def require(name: str) -> None:
+    """Raise BackendMissing where a target's library is not here, PlanError where it could not build on this machine."""
+    check = getattr(backends.get(name), "check_device", None)
+    if check is not None:
+        check()
+
+
+def asks_for_programs(targets: Sequence[str]) -> bool:
+    """Whether any of the targets builds from programs of torch.export."""
+    return any(form in PROGRAMS for name in targets for form in backends.get(name).FORM.values())
+
+
+def write(
+    run: Run, contract: Contract, dataset: Dataset, out: Path, listen: Listener = silent, *, programs: bool = False
+) -> Bundle:
+    """The bundle without plans; with exported programs beside the graphs where they are asked for."""
     out.mkdir()
     network, float_network = run.network(), run.float_network()
     listen(Event(0, 0, {}, "choosing golden frames"))
@@ -97,6 +111,10 @@ def write(run: Run, contract: Contract, dataset: Dataset, out: Path, listen: Lis
         model = onnx.load(out / GRAPHS["int8"])
         convolutions = passes.convolutions(model)
         onnx_file.save(cpu_form(model), out / GRAPHS["int8-cpu"])
+    if programs:
+        program.write(float_network, contract, out / PROGRAMS["program"])
+        if run.quantized:
+            program.write(network, contract, out / PROGRAMS["program-int8"])
     facts = {
         "run": {**run.identity(), "verb": run.facts["verb"], "network": run.facts["network"]},
         "parents": run.facts["parents"],
