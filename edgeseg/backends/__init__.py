@@ -7,7 +7,8 @@ A backend is a module with two functions::
 
 and a constant ``FORM`` mapping each precision it supports to the bundle's graph form. A plan folder holds
 ``plan.json`` (see :class:`Plan`) and whatever the library needs; ``load`` refuses a plan that was made for another
-library version or machine.
+library version or machine. A backend that builds for the device it runs on has ``check_device()`` besides, which raises
+PlanError where there is none: it is called before any work.
 """
 
 from __future__ import annotations

@@ -45,6 +45,9 @@ except ModuleNotFoundError as e:
 FORM: dict[Precision, Form] = {"fp32": "program", "fp16": "program", "bf16": "program", "int8": "program-int8"}
 NARROW: dict[Precision, torch.dtype] = {"fp16": torch.float16, "bf16": torch.bfloat16}
 NAMES = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16", torch.int8: "int8"}
+# How the engine inspector spells what a tensor is stored in, within longer descriptions; the first that is there.
+WORDS = {"int8": "int8", "bf16": "bf16", "bfloat16": "bf16", "fp16": "fp16", "half": "fp16", "float16": "fp16"}
+WORDS |= {"fp32": "fp32", "float": "fp32"}
 FILE, LAYERS = "model.pt2", "layers.json"
 aten, decomposed = torch.ops.aten, torch.ops.quantized_decomposed
 
@@ -117,12 +120,12 @@ class TorchTensorrtEngine:
             self.stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(self.stream):
                 for _ in range(3):  # what is allocated and chosen at the first calls must not be captured
-                    logits = network(image).float()
+                    logits = single(network(image))
             self.stream.synchronize()
             self.answer = torch.empty(logits.shape, dtype=torch.float32, pin_memory=True)
             with torch.cuda.graph(self.graph, stream=self.stream):
                 image.copy_(self.pinned, non_blocking=True)
-                self.answer.copy_(network(image).float(), non_blocking=True)
+                self.answer.copy_(single(network(image)), non_blocking=True)
         self.held = (network, image)  # what the graph refers to
         self.pixels: np.ndarray = self.pinned.numpy()
         self.logits: np.ndarray = self.answer.numpy()
@@ -136,6 +139,12 @@ class TorchTensorrtEngine:
 
     def layers(self) -> Sequence[Layer]:
         return [Layer(**layer) for layer in json.loads((self.plan / LAYERS).read_text())]
+
+
+def single(answer: Any) -> Tensor:
+    """The logits: Torch-TensorRT hands a single output over by itself or in a list, from release to release."""
+    logits: Tensor = answer if isinstance(answer, Tensor) else answer[0]
+    return logits.float()
 
 
 def prepared(
@@ -274,6 +283,5 @@ def layer_of(entry: dict[str, Any]) -> Layer:
     module = re.search(r"-\[(?:network\.)?(?:student\.)?([^\]/]+)/(?:conv2d|convolution)", name)
     tensors = entry.get("Inputs") or entry.get("Outputs") or []
     stored = str(tensors[0].get("Format/Datatype", "")).lower() if tensors else ""
-    known = {"int8": "int8", "bf16": "bf16", "bfloat16": "bf16", "fp16": "fp16", "half": "fp16", "fp32": "fp32"}
-    precision = next((p for word, p in known.items() if word in stored), "fp32" if "float" in stored else stored)
+    precision = next((p for word, p in WORDS.items() if word in stored), stored)
     return Layer(f"{module[1]}.Conv" if convolution and module else name, "conv" if convolution else kind, precision)
