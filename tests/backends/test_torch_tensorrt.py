@@ -189,6 +189,14 @@ def test_scales_are_exact_through_the_largest_magnitude():
     assert torch.equal(127 * steps / 127, steps)
 
 
+def test_a_program_that_says_something_else_is_refused_in_words(backend, bundle):
+    """Its file is no ONNX, so no layer is looked for."""
+    from edgeseg.graph.parity import first_divergence
+
+    target = Target(backend="torch_tensorrt", precision="int8")
+    assert "exported program" in first_divergence(bundle, torch.nn.Identity(), target, bundle.golden().frames[0])
+
+
 ENGINE = {  # the engine inspector's words, at its detailed verbosity
     "Layers": [
         {
