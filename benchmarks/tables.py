@@ -42,6 +42,7 @@ def render(results: Path) -> str:
     parts = [camvid(folder) for folder in sorted(results.glob("camvid-*"))]
     parts += [latency(file) for file in sorted(results.glob("latency-*.json"))]
     parts += [frame_to_labels(file) for file in sorted(results.glob("frame-to-labels/samples.json"))]
+    parts += [on_gpu(file) for file in sorted(results.glob("gpu/samples.json"))]
     parts += [quantizers(file) for file in sorted(results.glob("quantizers.json"))]
     return "\n".join(parts)
 
@@ -159,6 +160,48 @@ def pipelines(result: dict[str, Any]) -> str:
         f"{result['network']}, {h}x{w}, {result['classes']} classes. Ours: {prepare:.2f} ms to prepare, {infer:.1f} in "
         f"the engine, {labels:.2f} to labels; the whole is {whole:.3f}x the engine.\n\n" + table(headings, lines)
     )
+
+
+def on_gpu(file: Path) -> str:
+    """Whole pipelines on a GPU, each network at each size; what did not run, with its reason, below them."""
+    found = json.loads(file.read_text())
+    c = found["conditions"]
+    gpu = f"{c['gpu']['name']}, driver {c['gpu']['driver_version']}" if "name" in c["gpu"] else "no GPU"
+    parts = [
+        f"**From camera frame to label map on a GPU, `benchmarks/gpu.py`** ({gpu}, torch {c['torch']}; {c['weights']} "
+        "weights; host time from the frame in host memory to the labels in host memory, medians of interleaved "
+        "rounds)\n"
+    ]
+    parts += [gpu_case(result) for result in found["pipelines"]]
+    reasons: dict[str, list[str]] = {}
+    for result in found["pipelines"]:
+        for name, why in result["missing"].items():
+            reasons.setdefault(why, [])
+            reasons[why] += [name] * (name not in reasons[why])
+    if reasons:
+        parts.append("Not run:\n\n" + "".join(f"- {'; '.join(names)}: {why}\n" for why, names in reasons.items()))
+    return "\n".join(parts)
+
+
+def gpu_case(result: dict[str, Any]) -> str:
+    """Against the fastest of ours; against eager float32 where none of ours ran."""
+    samples, device = result["samples_ms"], result["device_ms"]
+    order = sorted(samples, key=lambda name: statistics.median(samples[name]))
+    base = next((name for name in order if name.startswith("ours")), next(iter(samples)))
+    lines = [
+        [
+            name,
+            f"{statistics.median(samples[name]):.2f}",
+            f"{statistics.median(device[name]):.2f}" if device[name] else "-",
+            f"{median_ratio(samples[name], samples[base]):.2f}x",
+            f"{100 * result['agreement_with_eager_fp32'][name]:.2f} %",
+        ]
+        for name in order
+    ]
+    h, w = result["size_hw"]
+    headings = ["", "ms", "on the device", f"against {base}", "labels as eager fp32"]
+    rounds = len(samples[base])
+    return f"{result['network']}, {h}x{w}, {result['classes']} classes, {rounds} rounds.\n\n" + table(headings, lines)
 
 
 def labels_alone(cases: Sequence[dict[str, Any]]) -> str:

@@ -16,7 +16,7 @@ from edgeseg.errors import BundleError
 from edgeseg.target import Precision
 
 FORMAT = 2  # 1 took normalised floats; 2 takes pixels
-Form = Literal["float", "int8", "int8-cpu", "fp16", "int8-fp16"]
+Form = Literal["float", "int8", "int8-cpu", "fp16", "int8-fp16", "program", "program-int8"]
 GRAPHS: dict[Form, str] = {
     "float": "float.onnx",
     "int8": "int8.onnx",
@@ -24,6 +24,8 @@ GRAPHS: dict[Form, str] = {
     "fp16": "fp16.onnx",
     "int8-fp16": "int8-fp16.onnx",
 }
+# Programs of torch.export, there where Torch-TensorRT was asked for at export.
+PROGRAMS: dict[Form, str] = {"program": "float.pt2", "program-int8": "int8.pt2"}
 IR = ".xml"  # in place of .onnx where a network was adopted as OpenVINO IR; its weights lie beside it in a .bin
 PROVENANCE = "provenance.json"
 
@@ -90,10 +92,12 @@ class Bundle:
 
     @property
     def forms(self) -> tuple[Form, ...]:
-        return tuple(form for form in GRAPHS if self._file(form))
+        return tuple(form for form in (*GRAPHS, *PROGRAMS) if self._file(form))
 
     def _file(self, form: Form) -> str | None:
         """The name of a form's graph, in whichever format it is; None where there is none."""
+        if form in PROGRAMS:
+            return PROGRAMS[form] if PROGRAMS[form] in self.provenance["files"] else None
         names = (GRAPHS[form], str(Path(GRAPHS[form]).with_suffix(IR)))
         return next((name for name in names if name in self.provenance["files"]), None)
 
@@ -101,14 +105,20 @@ class Bundle:
         """The file of a form, ONNX or IR: ``int8-cpu`` for OpenVINO and ONNX Runtime, those with fp16 for TensorRT."""
         name = self._file(form)
         if name is None:
-            if form == "fp16" or (form == "int8-fp16" and "int8" in self.forms):
-                remedy = "export the run with --target trt"
-            elif "source" in self.provenance:
-                remedy = "adopt the model with --quantize"
-            else:
-                remedy = "it was exported from a float run; train with 'edgeseg qat RUN' and export that"
-            raise BundleError(f"{self.path} holds no {form} graph, only {', '.join(self.forms)}: {remedy}")
+            raise BundleError(f"{self.path} holds no {form} graph, only {', '.join(self.forms)}: {self._remedy(form)}")
         return self.path / name
+
+    def _remedy(self, form: Form) -> str:
+        adopted = "source" in self.provenance
+        if form in PROGRAMS and adopted:
+            return "programs come from runs; an adopted network runs on the other targets"
+        if form == "program" or (form == "program-int8" and "int8" in self.forms):
+            return "export its run again with --target torch-trt"
+        if form == "fp16" or (form == "int8-fp16" and "int8" in self.forms):
+            return "export its run again with --target trt"
+        if adopted:
+            return "adopt the model with --quantize"
+        return "it was exported from a float run; train with 'edgeseg qat RUN' and export that"
 
     def golden(self) -> Golden:
         with np.load(self.path / "golden.npz", allow_pickle=False) as z:

@@ -136,12 +136,15 @@ def _from_fields(layer: dict[str, Any]) -> EngineLayer:
 
 
 def _described(tensors: Sequence[dict[str, Any]]) -> tuple[Tensor, ...]:
-    return tuple(Tensor(shape=tuple(t["Dimensions"]), precision=_precision(_type_field(t))) for t in tensors)
+    return tuple(Tensor(shape=tuple(t["Dimensions"]), precision=stored_in(t)) for t in tensors)
 
 
-def _type_field(tensor: dict[str, Any]) -> str:
-    """TensorRT 11 and RTX have a field for the type; 8 and 10 one for the type within its format."""
-    return str(next((tensor[key] for key in ("Datatype", "DataType", "Format/Datatype") if key in tensor), ""))
+def stored_in(tensor: dict[str, Any]) -> str:
+    """The type of a tensor that the inspector describes.
+
+    TensorRT 11 and RTX have a field for it; 8 and 10 say it within the format.
+    """
+    return _precision(str(next((tensor[k] for k in ("Datatype", "DataType", "Format/Datatype") if k in tensor), "")))
 
 
 def write(layers: Sequence[EngineLayer], file: Path) -> None:

@@ -63,10 +63,14 @@ NO_TORCH = {
     "__main__",
 }  # below the line, and free of it
 
+NEEDS_TORCH = {Path("backends/torch_tensorrt.py")}  # above the line, and for machines that have torch
+
 # Third-party modules, and the files or folders that may import them. Engine libraries have one file each.
 OWNERS = {
     "numpy": ["."],
     "onnxruntime": ["backends/onnxruntime.py"],
+    "torch_tensorrt": ["backends/torch_tensorrt.py"],
+    "modelopt": ["backends/torch_tensorrt.py"],  # registers the operator that Torch-TensorRT makes Q/DQ layers of
     "openvino": ["backends/openvino.py", "adopt/ir_model.py"],  # the latter cuts graphs in its format
     "av": ["predict.py"],
     "PIL": ["predict.py", "data", "augment.py", "batches.py", "panels.py"],
@@ -160,6 +164,7 @@ def test_every_library_is_imported_where_it_belongs():
                 continue
             if library == "torch":
                 welcome = layer(file) in RANK and not on_robot(file) and layer(file) not in NO_TORCH
+                welcome |= file in NEEDS_TORCH
             else:
                 owners = map(Path, OWNERS.get(library, []))
                 welcome = any(owner == file or owner in file.parents for owner in owners)

@@ -72,8 +72,13 @@ def dequantize(x: Tensor, scale: Tensor, zero: Tensor, *, axis: int | None = Non
     )
 
 
-def deploy(network: nn.Module) -> nn.Module:
-    """A module (N, 3, H, W) -> logits, ready for export: integers inside if the network has fake quantization."""
+def deploy(
+    network: nn.Module, *, rounding: type[Rounding] = Rounding, convolution: type[IntegerConv2d] = IntegerConv2d
+) -> nn.Module:
+    """A module (N, 3, H, W) -> logits, ready for export: integers inside if the network has fake quantization.
+
+    ``rounding`` and ``convolution`` say them in operators of ONNX, or of whatever else is exported to.
+    """
     network = copy.deepcopy(network).cpu().eval()
     if not isinstance(network, fx.GraphModule):
         return Logits(network).eval()
@@ -86,13 +91,13 @@ def deploy(network: nn.Module) -> nn.Module:
             continue
         users = list(node.users)
         bn = users[0] if len(users) == 1 and kind(network, users[0]) == "bn" else None
-        folded = IntegerConv2d(network.get_submodule(node.target), bn and network.get_submodule(bn.target))
+        folded = convolution(network.get_submodule(node.target), bn and network.get_submodule(bn.target))
         network.set_submodule(node.target, folded)
         if bn:
             bn.replace_all_uses_with(node)
             graph.erase_node(bn)
     for name, quantizer in list(network.quantizers.items()):
-        network.quantizers[name] = Rounding(quantizer)
+        network.quantizers[name] = rounding(quantizer)
     network.delete_all_unused_submodules()
     network.recompile()
     return network.eval()

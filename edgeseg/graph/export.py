@@ -18,12 +18,12 @@ from torch import nn
 
 from edgeseg import backends, golden
 from edgeseg.batches import normalize
-from edgeseg.bundle import GRAPHS, Bundle, seal
+from edgeseg.bundle import GRAPHS, PROGRAMS, Bundle, seal
 from edgeseg.checkpoint import Run, versions
 from edgeseg.contract import Contract
 from edgeseg.data import IGNORE, Dataset
 from edgeseg.errors import BundleError
-from edgeseg.graph import head, onnx_file, parity, passes
+from edgeseg.graph import head, onnx_file, parity, passes, program
 from edgeseg.graph.ahead import ON_A_GPU, builds_here, prepare, refuse_unparsable
 from edgeseg.graph.deploy import deploy
 from edgeseg.graph.half import leave_depthwise_float, to_half
@@ -63,8 +63,7 @@ def export(
         raise BundleError(f"{out} exists: add --overwrite to replace it, or choose another --out")
     wanted = [t for t in targets if t != "onnx"]  # the graphs are in every bundle
     for name in wanted:
-        if name != "trt" or builds_here(name):  # what trt lacks here is done on the device
-            backends.get(name)  # a missing library is said before any work
+        require(name)  # what is missing is said before any work
     if devices:
         backends.get("trt-rtx")
     contract = Contract(
@@ -78,7 +77,8 @@ def export(
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.writing-") as folder:
         half = depthwise if set(wanted) & set(ON_A_GPU) else None
-        bundle = write(run, contract, dataset, Path(folder) / "bundle", listen, half=half)
+        programs = asks_for_programs(wanted)
+        bundle = write(run, contract, dataset, Path(folder) / "bundle", listen, half=half, programs=programs)
         for name in wanted:
             if name in ON_A_GPU:
                 listen(Event(0, 0, {}, f"checking the graphs for {name}"))
@@ -97,6 +97,23 @@ def export(
     return Bundle.load(out)
 
 
+def require(name: str) -> None:
+    """Raise BackendMissing where a target's library is not here, DeviceMissing where the GPU is not that it builds on.
+
+    What is missing of TensorRT is no reason to stop: its plans can be built on the device.
+    """
+    if name == "trt" and not builds_here(name):
+        return
+    backend = backends.get(name)
+    if name not in ON_A_GPU:
+        getattr(backend, "device", str)()
+
+
+def asks_for_programs(targets: Sequence[str]) -> bool:
+    """Whether any of the targets builds from programs of torch.export."""
+    return any(form in PROGRAMS for name in targets for form in backends.forms(name).values())
+
+
 def write(
     run: Run,
     contract: Contract,
@@ -105,8 +122,10 @@ def write(
     listen: Listener = silent,
     *,
     half: Depthwise | None = None,
+    programs: bool = False,
 ) -> Bundle:
-    """The bundle without plans; with ``half``, also the graphs with fp16 in them, depthwise convolutions as it says."""
+    """The bundle without plans; with ``half``, also the graphs with fp16 in them, depthwise convolutions as it says;
+    with ``programs``, also the programs of torch.export."""
     out.mkdir()
     network, float_network = run.network(), run.float_network()
     listen(Event(0, 0, {}, "choosing golden frames"))
@@ -136,6 +155,10 @@ def write(
             model, left = leave_depthwise_float(model) if half == "float" else (model, [])
             convolutions["depthwise"] = left
             onnx_file.save(to_half(model), out / GRAPHS["int8-fp16"])
+    if programs:
+        program.write(float_network, contract, out / PROGRAMS["program"])
+        if run.quantized:
+            program.write(network, contract, out / PROGRAMS["program-int8"])
     facts = {
         "run": {**run.identity(), "verb": run.facts["verb"], "network": run.facts["network"]},
         "parents": run.facts["parents"],

@@ -34,7 +34,7 @@ def take_pixels(model: onnx.ModelProto, contract: Contract, *, fold: bool = True
     images, planes, real, shifted = (f"pixels.{name}" for name in ("images", "planes", "real", "shifted"))
     for node in graph.node:
         node.input[:] = [images if name == given.name else name for name in node.input]
-    mean = np.array([_whole(255 * m) for m in contract.mean])
+    mean = np.array([whole(255 * m) for m in contract.mean])
     gain = 1 / (255 * np.asarray(contract.std))
     head = [
         # TensorRT takes bytes into a Cast and nothing else.
@@ -100,7 +100,7 @@ def pixels_are_integers(model: onnx.ModelProto) -> None:
     drop_unused(graph)
 
 
-def _whole(value: float) -> float:
+def whole(value: float) -> float:
     """255 times a mean of n / 255 is n."""
     return round(value) if abs(value - round(value)) < 1e-6 else value
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from edgeseg import backends, pixels
 from edgeseg.batches import normalize
-from edgeseg.bundle import Bundle
+from edgeseg.bundle import PROGRAMS, Bundle
 from edgeseg.compress.qat import ActivationQuantizer
 from edgeseg.errors import BuildRefused
 from edgeseg.measure.accuracy import Confusion
@@ -79,10 +79,12 @@ def first_divergence(bundle: Bundle, network: nn.Module, target: Target, frame: 
     The engine is built once more with every rounded tensor as an output, which may itself change how it fuses: what it
     finds is a lead, and where it finds nothing it says so.
     """
+    form = backends.get(target.backend).FORM[target.precision]
+    if form in PROGRAMS:
+        return "the layers of an exported program are not read out one by one: compare it with another target's engine"
     contract = bundle.contract
     given = pixels.frame_to_input(frame, contract)
     expected = rounded_outputs(network, normalize(given, contract.mean, contract.std))
-    form = backends.get(target.backend).FORM[target.precision]
     model = onnx.load(bundle.graph(form))
     names = []
     for node in model.graph.node:  # in the order of execution, as the network's own calls are

@@ -129,7 +129,7 @@ def test_the_command_answers_with_its_exit_code(tiny_bundle, capsys):
     assert cli.main(["check", str(tiny_bundle.path), "--target", "openvino"]) == 0
     out = capsys.readouterr().out
     assert "float.onnx, int8-cpu.onnx before OpenVINO" in out
-    assert f"Next: edgeseg bench {tiny_bundle.path} --target openvino --fps 30" in out
+    assert f"Next: edgeseg build {tiny_bundle.path} --target openvino" in out
     file = str(tiny_bundle.path / "int8-cpu.onnx")
     assert cli.main(["check", file, "--target", "trt", "--trt-version", "8.6,11", "--json"]) == 2
     out, err = capsys.readouterr()

@@ -16,7 +16,10 @@ from edgeseg.check.readers import RTX_VERSION, Reader
 
 RTX = Reader("trt-rtx", RTX_VERSION)
 NEW, OLD = Reader("trt", (11, 0)), Reader("trt", (8, 6))
-LOUD = ("float32",)  # said of every graph here that computes in float32; as "tail" of those that end so
+LOUD = (
+    "float32",
+    "rtx-float-results",
+)  # said of every graph here that computes in float32; as "tail" of those that end so
 
 
 def found(model, reader=RTX):

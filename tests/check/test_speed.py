@@ -22,7 +22,8 @@ SQUARE = (32, 32, 3, 3)
 
 def said(model, reader=RTX):
     network = Network(model)
-    return {f.rule: f for f in merged(f for rule in speed.RULES for f in rule(network, reader))}
+    rules = [rule for rule in speed.RULES if rule is not speed.float_results_on_rtx]  # said of every one here
+    return {f.rule: f for f in merged(f for rule in rules for f in rule(network, reader))}
 
 
 def integer_conv(s, x, shape=SQUARE, **attributes):
@@ -132,6 +133,16 @@ def test_int8_depthwise_is_a_matter_of_rtx():
     model = s.model(integer_conv(s, s.rounded("x"), (32, 1, 3, 3), group=32))
     assert "rtx-depthwise" in said(model)
     assert "rtx-depthwise" not in said(model, Reader("trt", (10, 0)))
+
+
+@pytest.mark.parametrize(
+    ("per_channel", "target", "said"), [(True, "trt-rtx", 1), (False, "trt-rtx", 0), (True, "trt", 0)]
+)
+def test_scales_per_channel_cost_float_results_on_rtx(per_channel, target, said):
+    s = Sketch(WIDE)
+    model = s.model(s.conv(s.rounded("x"), s.integer_weight(SQUARE, per_channel=per_channel)))
+    reader = RTX if target == "trt-rtx" else Reader("trt", (10, 0))
+    assert len(list(speed.float_results_on_rtx(Network(model), reader))) == said
 
 
 def test_channels_are_filled_up():
