@@ -21,14 +21,14 @@ import pytest
 from edgeseg import backends
 from edgeseg.backends import Layer, Plan, machine
 from edgeseg.bundle import Bundle
-from edgeseg.errors import BackendMissing, PlanError
+from edgeseg.errors import BackendMissing, DeviceMissing, PlanError
 from edgeseg.plans import build_plan
 from edgeseg.target import Target
 
 torch = pytest.importorskip("torch")
 INSTALLED = {"torch-tensorrt": "2.14.0", "nvidia-modelopt": "0.47.0"}
 NAME = "edgeseg.backends.torch_tensorrt"
-HERE = torch.cuda.is_available() and importlib.util.find_spec("torch-trt") is not None
+HERE = torch.cuda.is_available() and importlib.util.find_spec("torch_tensorrt") is not None
 on_gpu = [pytest.mark.gpu, pytest.mark.skipif(not HERE, reason="needs a CUDA GPU and torch-tensorrt")]
 
 
@@ -111,7 +111,7 @@ def test_a_machine_without_a_gpu_is_told_what_torch_reports(backend, without_gpu
         lambda: backend.build(None, target, tmp_path / "plan"),
         lambda: backend.load(tmp_path, target),
     ):
-        with pytest.raises(PlanError, match=r"torch\.cuda\.is_available\(\) is False"):
+        with pytest.raises(DeviceMissing, match=r"torch\.cuda\.is_available\(\) is False"):
             act()
     assert not list(tmp_path.iterdir())
 
@@ -119,7 +119,7 @@ def test_a_machine_without_a_gpu_is_told_what_torch_reports(backend, without_gpu
 def test_an_export_says_so_before_any_work(backend, without_gpu, runs, tmp_path):
     from edgeseg import pipeline
 
-    with pytest.raises(PlanError, match="sees none"):
+    with pytest.raises(DeviceMissing, match="sees none"):
         pipeline.export(runs / "qat", target=["torch-trt"], out=tmp_path / "bundle")
     assert not list(tmp_path.iterdir())
 
@@ -275,4 +275,6 @@ def test_a_whole_export_for_the_gpu(runs, tmp_path: Path, precision):
     from edgeseg import pipeline
 
     bundle = pipeline.export(runs / "qat", target=["torch-trt"], out=tmp_path / "bundle")
-    assert {p.name for p in (bundle.path / "plans").iterdir()} == {"torch_tensorrt-fp32", "torch_tensorrt-int8"}
+    assert {p.name for p in (bundle.path / "plans").iterdir()} == {
+        f"torch-trt-{precision}-{backends.get('torch-trt').device()}" for precision in ("fp32", "fp16", "int8")
+    }

@@ -142,7 +142,7 @@ def test_scales_per_channel_cost_float_results_on_rtx(per_channel, target, said)
     s = Sketch(WIDE)
     model = s.model(s.conv(s.rounded("x"), s.integer_weight(SQUARE, per_channel=per_channel)))
     reader = RTX if target == "trt-rtx" else Reader("trt", (10, 0))
-    assert len(list(speed.float_results_on_rtx(Network(model), reader))) == said
+    assert len(list(speed.float_results_on_rtx(Network(model), reader))) == times
 
 
 def test_channels_are_filled_up():
