@@ -43,6 +43,7 @@ def render(results: Path) -> str:
     parts += [latency(file) for file in sorted(results.glob("latency-*.json"))]
     parts += [frame_to_labels(file) for file in sorted(results.glob("frame-to-labels/samples.json"))]
     parts += [on_gpu(file) for file in sorted(results.glob("gpu/samples.json"))]
+    parts += [half(file) for file in sorted(results.glob("half.json"))]
     parts += [quantizers(file) for file in sorted(results.glob("quantizers.json"))]
     return "\n".join(parts)
 
@@ -117,6 +118,26 @@ def quantizers(file: Path) -> str:
         f"{s['data']}, {cpu(found)}; step and latency as ratios to float, agreement of engine and fake-quantized "
         "network; `-u8`: after our pass to u8)\n\n" + table(headings, lines)
     )
+
+
+def half(file: Path) -> str:
+    """What fp16 in the graph costs labels, and what TensorRT-RTX makes of each graph."""
+    lines = []
+    for entry in json.loads(file.read_text()):
+        h, w = entry["size_hw"]
+        found: list[object] = ["", "", ""]
+        if rtx := entry["rtx"]:
+            written = sum(rtx["bytes_written"].values())
+            kinds = ", ".join(f"{count} {precision}" for precision, count in rtx["convolutions"].items())
+            found = [f"{rtx['plan_bytes'] / 1e6:.1f}", f"{written / 1e6:.0f}", kinds]
+        same = f"{100 * statistics.mean(entry['agreement']):.2f}"
+        lines.append([f"{entry['network']}, {h}x{w}", entry["graph"], same, *found])
+    title = (
+        "**fp16 in the graph, `benchmarks/half.py`** (labels of the golden frames in ONNX Runtime, rounded after each "
+        "node; plans of TensorRT-RTX 1.7.1 for SM86, built and not run)"
+    )
+    headings = ["", "graph", "labels as the network %", "plan MB", "MB its kernels write", "convolutions"]
+    return f"{title}\n\n{table(headings, lines)}"
 
 
 def frame_to_labels(file: Path) -> str:

@@ -505,3 +505,54 @@ def test_sizes_and_lists():
     for wrong in ("256", "0x5", "256x", "axb", "256x384x3", "-1x5"):
         with pytest.raises(errors.UserError, match="HEIGHTxWIDTH"):
             flags.height_width("--crop", wrong)
+
+
+# Engines for a GPU.
+
+
+def test_export_passes_on_what_is_built_ahead(pipeline, tiny_bundle, capsys):
+    seen = pipeline("export", tiny_bundle)
+    assert run("export runs/qat --target trt --sm 86,8.9 --depthwise float --out b --json") == 0
+    assert seen["devices"] == ["sm86", "sm89"] and seen["depthwise"] == "float"
+    document = json.loads(capsys.readouterr().out)
+    (line,) = document["remains"]
+    assert line.startswith(f"on the device, edgeseg build {tiny_bundle.path} --target trt")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("export runs/qat --target trt --sm ampere --out b", "compute capabilities, such as 86,89"),
+        ("export runs/qat --target trt --device cpu --out b", "'trt' runs on a GPU"),
+        ("build bundle --target openvino --device cuda", "'openvino' runs on the CPU"),
+        ("build nowhere --target openvino", "nowhere is not a bundle"),
+    ],
+)
+def test_what_does_not_fit_a_gpu_is_said(line, said, capsys):
+    assert run(line) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_build_says_what_came_out_and_uses_it_again(tiny_bundle, capsys):
+    for fresh in (True, False):
+        assert run(f"build {tiny_bundle.path} --target onnxruntime --json") == 0
+        answered = capsys.readouterr()
+        document = json.loads(answered.out)
+        assert document["fresh"] is fresh and document["golden_agreement"] == 1
+        assert document["plans"] == [str(tiny_bundle.path / "plans/onnxruntime-int8")]
+        assert ("built in" if fresh else "already there, and fits") in answered.err
+        assert f"Next: edgeseg bench {tiny_bundle.path} --target onnxruntime --precision int8 --fps 30" in answered.err
+
+
+def test_build_needs_no_torch_and_no_onnx(tiny_bundle):
+    pytest.importorskip("openvino")
+    code = f"""
+import sys
+for name in ["torch", "onnx", "onnxruntime", "PIL", "accelerate", "safetensors"]:
+    sys.modules[name] = None
+from edgeseg.cli import main
+sys.exit(main(["build", {str(tiny_bundle.path)!r}, "--target", "openvino"]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert "100.00% of the golden pixels" in done.stdout

@@ -18,7 +18,7 @@ namespace {
 
 constexpr const char* usage =
     "segment BUNDLE FRAME.ppm... [--out FOLDER] [--overlay] [--alpha 0.5] [--repeat N] [--color rgb|bgr] "
-    "[--target openvino|trt|trt-rtx] [--precision int8|fp32|...] [--threads N] [--no-cuda-graph]";
+    "[--target openvino|trt|trt-rtx] [--precision int8|fp32|...] [--threads N] [--unverified] [--no-cuda-graph]";
 
 struct Options {
     std::string bundle;
@@ -56,6 +56,8 @@ Options parse(int count, char** words) {
             given.out = value();
         } else if (word == "--overlay") {
             given.overlay = true;
+        } else if (word == "--unverified") {
+            given.target.unverified = true;
         } else if (word == "--no-cuda-graph") {
             given.target.cuda_graph = false;
         } else if (word == "--alpha") {

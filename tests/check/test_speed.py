@@ -136,9 +136,9 @@ def test_int8_depthwise_is_a_matter_of_rtx():
 
 
 @pytest.mark.parametrize(
-    ("per_channel", "target", "said"), [(True, "trt-rtx", 1), (False, "trt-rtx", 0), (True, "trt", 0)]
+    ("per_channel", "target", "times"), [(True, "trt-rtx", 1), (False, "trt-rtx", 0), (True, "trt", 0)]
 )
-def test_scales_per_channel_cost_float_results_on_rtx(per_channel, target, said):
+def test_scales_per_channel_cost_float_results_on_rtx(per_channel, target, times):
     s = Sketch(WIDE)
     model = s.model(s.conv(s.rounded("x"), s.integer_weight(SQUARE, per_channel=per_channel)))
     reader = RTX if target == "trt-rtx" else Reader("trt", (10, 0))

@@ -169,7 +169,7 @@ void bundles(const fs::path& room) {
 void plans(const fs::path& room) {
     const fs::path folder = room / "trt-int8-sm87";
     fs::create_directories(folder);
-    const edgeseg::PlanWanted wanted{"trt", "int8", "d1", "10.3.0", "linux-aarch64", "sm87", "run 'edgeseg build B'"};
+    edgeseg::PlanWanted wanted{"trt", "int8", "d1", "10.3.0", "linux-aarch64", "sm87", "run 'edgeseg build B'", true};
     const json good = {{"backend", "trt"}, {"precision", "int8"},        {"bundle_digest", "d1"},
                        {"device", "sm87"}, {"machine", "linux-aarch64"}, {"library", "tensorrt 10.3.0"}};
     const auto check = [&](const json& plan) {
@@ -184,6 +184,10 @@ void plans(const fs::path& room) {
         return changed;
     };
     check(but("library", "tensorrt 10.3.0.26"));
+    wanted.unverified = false;
+    CHECK(throws<edgeseg::PlanError>([&] { check(good); }, {"golden frames", "edgeseg build B"}));
+    put(folder / "verified.json", "{}");
+    check(good);
     for (const char* const field : {"backend", "precision", "bundle_digest", "device", "machine", "library"}) {
         CHECK(throws<edgeseg::PlanError>([&] { check(but(field, "x")); }, {field, "'x'", "edgeseg build B"}));
         CHECK(throws<edgeseg::PlanError>([&] { check(but(field, 3)); }, {field}));

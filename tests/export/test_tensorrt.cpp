@@ -103,6 +103,11 @@ int main(int, char** words) {
     put(folder / "plans/trt/build_on_device.sh", "");
     CHECK(refuses<edgeseg::PlanError>(folder, int8, "build_on_device.sh"));
     make_plan(folder, "image 1 4 8 3 logits 1 3 1 2 float");
+    CHECK(refuses<edgeseg::PlanError>(folder, int8, "nobody has run the golden frames"));
+    Target unverified = int8;
+    unverified.unverified = true;
+    edgeseg::open_tensorrt(edgeseg::Bundle(folder), unverified);
+    put(folder / "plans/trt-int8-sm87/verified.json", "{}");
     answers(folder, true);
     answers(folder, false);
     CHECK(refuses<edgeseg::PlanError>(folder, {"trt", "fp16"}, "trt-fp16-sm87"));
@@ -129,6 +134,7 @@ int main(int, char** words) {
     CHECK(refuses<edgeseg::PlanError>(folder, int8, "no model.plan"));
     make_bundle(labels, of_labels);
     make_plan(labels, "image 1 4 8 3 labels 1 4 8 int32");
+    put(labels / "plans/trt-int8-sm87/verified.json", "{}");
     const edgeseg::Bundle bundle(labels);
     std::vector<std::uint8_t> frame(4 * 8 * 3, 1);
     frame[3] = 2;

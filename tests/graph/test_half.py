@@ -132,7 +132,8 @@ def test_the_scales_of_a_resize_stay_what_its_operator_wants():
 
 
 def test_a_constant_that_fp16_cannot_hold_is_refused():
-    model = graph_of([node("Mul", ["x", "huge"], ["out"], name="scale")], {"huge": np.float32(1e6)})
+    nodes = [node("Relu", ["x"], ["y"], name="relu"), node("Mul", ["y", "huge"], ["out"], name="scale")]
+    model = graph_of(nodes, {"huge": np.float32(1e6)})
     with pytest.raises(NetworkError, match=r"huge reaches 1e\+06, fp16 ends at 65504"):
         to_half(model)
 

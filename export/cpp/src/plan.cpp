@@ -46,6 +46,10 @@ void check_plan(const std::filesystem::path& folder, const PlanWanted& wanted) {
                             "', this bundle, library and device need '" + want + "': " + wanted.rebuild);
         }
     }
+    if (!wanted.unverified && !std::filesystem::exists(folder / "verified.json")) {
+        throw PlanError("nobody has run the golden frames through plan " + folder.string() + " yet: " + wanted.rebuild +
+                        " (which verifies it as well), or set Target::unverified and compare labels yourself");
+    }
 }
 
 }  // namespace edgeseg

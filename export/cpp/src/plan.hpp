@@ -14,9 +14,11 @@ struct PlanWanted {
     std::string machine;  // "linux-aarch64"
     std::string device;   // compute capability, "sm87"
     std::string rebuild;  // the command that makes such a plan
+    bool unverified;      // whether it may be one whose golden frames nobody has run on the device
 };
 
-// Throws PlanError, with the command that rebuilds, where the folder holds no plan or one that does not fit.
+// Throws PlanError, with the command that rebuilds, where the folder holds no plan, or one that does
+// not fit or has not been verified.
 void check_plan(const std::filesystem::path& folder, const PlanWanted& wanted);
 
 }  // namespace edgeseg

@@ -194,7 +194,8 @@ class TensorrtEngine final : public Engine {
         const std::string capable = capability(device), remedy = rebuild(bundle, target);
         const auto path = bundle.folder() / "plans" / (std::string(backend) + "-" + target.precision + "-" + capable);
         folder = path.string();
-        check_plan(path, {backend, target.precision, bundle.digest(), runtime_version(), machine(), capable, remedy});
+        check_plan(path, {backend, target.precision, bundle.digest(), runtime_version(), machine(), capable, remedy,
+                          target.unverified});
         const auto plan = read_file(path / "model.plan");
         if (!plan) {
             throw PlanError("plan " + folder + " has no model.plan: " + remedy);

@@ -32,6 +32,7 @@ struct Target {
     std::string backend = "openvino";  // or "trt", "trt-rtx"
     std::string precision = "int8";    // or "fp32", "bf16" (OpenVINO), "fp16" (TensorRT)
     int threads = 0;                   // of a CPU engine; 0: the library's own choice
+    bool unverified = false;           // TensorRT: take a plan whose golden frames nobody has run on this device
     bool cuda_graph = true;            // TensorRT: record the work of a frame once, and launch it as a whole
 };
 
