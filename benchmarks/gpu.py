@@ -188,7 +188,9 @@ class Case:
             self.work.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=self.work) as folder:
                 made = Path(folder) / "bundle"
-                export.write(self.run, self.contract, self.dataset, made, programs="torch-trt" in self.given.target)
+                export.write(
+                    self.run, self.contract, self.dataset, made, half="int8", programs="torch-trt" in self.given.target
+                )
                 made.replace(path)
         bundle = Bundle.load(path)
         if bundle.provenance["run"]["weights_sha256"] != self.run.identity()["weights_sha256"]:

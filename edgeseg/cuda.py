@@ -59,12 +59,11 @@ class Mirror:
     def __init__(self, shape: Sequence[int], dtype: np.dtype[Any]) -> None:
         cuda = self.cuda = cudart()
         self.bytes = int(np.prod(shape)) * dtype.itemsize
-        pinned = call(cuda.cudaMallocHost, self.bytes)
-        weakref.finalize(self, cuda.cudaFreeHost, pinned)
+        self._pinned = int(call(cuda.cudaMallocHost, self.bytes))
+        memory = (ctypes.c_uint8 * self.bytes).from_address(self._pinned)
+        weakref.finalize(memory, cuda.cudaFreeHost, self._pinned)  # with the last array that views it
         self.pointer: int = int(call(cuda.cudaMalloc, self.bytes))
         weakref.finalize(self, cuda.cudaFree, self.pointer)
-        self._pinned = int(pinned)
-        memory = (ctypes.c_uint8 * self.bytes).from_address(self._pinned)
         self.host: np.ndarray = np.frombuffer(memoryview(memory), dtype).reshape(tuple(shape))
 
     def up(self, stream: Stream) -> None:

@@ -107,7 +107,13 @@ def test_the_gpus_memory_goes_with_the_engine(bundle, library, cuda):
     _, target = library
     segmenter = Segmenter.load(bundle, target)
     assert len(cuda.memory) == 4  # pixels and logits, on both sides
+    kept = segmenter.infer(bundle.golden().frames[:1])
+    said = kept.copy()
     del segmenter
+    gc.collect()
+    assert len(cuda.memory) == 1  # what somebody still reads
+    np.testing.assert_array_equal(kept, said)
+    del kept
     gc.collect()
     assert not cuda.memory
 
