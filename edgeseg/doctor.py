@@ -152,7 +152,9 @@ def backend_state(name: str) -> BackendState:
     try:
         getattr(backend, "device", str)()  # the GPU's kind, for a backend that runs on one
     except (BackendMissing, DeviceMissing, DeviceError) as e:
-        return BackendState(name, None, (), f"{library} is installed and cannot run: {e}")
+        ahead = f"; it builds for others: edgeseg build BUNDLE --target {name} --sm 86"
+        told = f"{library} is installed and cannot run: {e}{ahead if getattr(backend, 'ahead', False) else ''}"
+        return BackendState(name, None, (), told)
     return BackendState(name, library, tuple(backend.FORM), None)
 
 
