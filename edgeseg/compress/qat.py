@@ -2,7 +2,7 @@
 
 Weights: symmetric, per output channel, quantized before batch normalisation, so that folding it is exact (see fold.py).
 Activations: symmetric s8, zero-point 0, one scale a tensor, fixed after an MSE-optimal calibration. Both inputs of a
-residual add are quantized; max-pools keep the scale of their input, inputs of a concatenation share one, and a resize
+residual add are quantized, as are both of a product, gates (sigmoids) among them; max-pools keep the scale of their input, inputs of a concatenation share one, and a resize
 has its own; logits stay float. This is what TensorRT requires, and it is exactly re-expressible in u8 for CPUs.
 
 Every number is chosen so that float32 holds it exactly, in whatever order an engine computes: scales of activations are
@@ -32,11 +32,14 @@ from edgeseg.compress.fold import gain_and_bias
 from edgeseg.errors import NetworkError
 from edgeseg.outputs import Outputs
 
-Kind = Literal["input", "conv", "bn", "relu", "add", "pool", "maxpool", "resize", "concat"]
+Kind = Literal["input", "conv", "bn", "relu", "gate", "add", "mul", "pool", "maxpool", "resize", "concat"]
 MODULES: dict[type[nn.Module], Kind] = {
     nn.Conv2d: "conv",
     nn.BatchNorm2d: "bn",
     nn.ReLU: "relu",
+    nn.PReLU: "relu",
+    nn.Sigmoid: "gate",
+    nn.Hardsigmoid: "gate",
     nn.AvgPool2d: "pool",
     nn.AdaptiveAvgPool2d: "pool",
     nn.MaxPool2d: "maxpool",
@@ -46,6 +49,9 @@ FUNCTIONS: dict[object, Kind] = {
     operator.add: "add",
     operator.iadd: "add",
     torch.add: "add",
+    operator.mul: "mul",
+    torch.mul: "mul",
+    torch.sigmoid: "gate",
     F.relu: "relu",
     torch.relu: "relu",
     F.interpolate: "resize",
@@ -296,12 +302,15 @@ def returned(graph: fx.GraphModule) -> Outputs:
 
 
 def _fused_into_next(graph: fx.GraphModule, node: fx.Node) -> bool:
-    """An engine computes conv -> bn -> relu and add -> relu as one: only what comes out at the end is rounded."""
+    """An engine computes conv -> bn -> relu, add -> relu and mul -> relu as one, and a gate behind a convolution too:
+    only what comes out at the end is rounded."""
     users = [u for u in node.users if not _reads_shape(u)]
     if len(users) != 1:
         return False
     here, after = kind(graph, node), kind(graph, users[0])
-    return (here == "conv" and after in ("bn", "relu")) or (here in ("bn", "add") and after == "relu")
+    if here == "conv":
+        return after in ("bn", "relu", "gate")
+    return (here == "bn" and after in ("relu", "gate")) or (here in ("add", "mul") and after == "relu")
 
 
 def _reads_shape(node: fx.Node) -> bool:

@@ -10,7 +10,7 @@ from onnx import helper, numpy_helper
 
 # Operators whose output is nowhere negative when none of their inputs is.
 KEEP_SIGN = {"Resize", "AveragePool", "GlobalAveragePool", "ReduceMean", "MaxPool", "Concat", "Add"}
-KEEP_SIGN |= {"QuantizeLinear", "DequantizeLinear", "Slice"}
+KEEP_SIGN |= {"QuantizeLinear", "DequantizeLinear", "Slice", "Mul"}
 
 
 class Links:
@@ -118,7 +118,7 @@ def _sign(links: Links):  # type: ignore[no-untyped-def]
             if node is None:
                 known[tensor] = False
             elif node.op_type in KEEP_SIGN:
-                data = node.input if node.op_type in ("Concat", "Add") else node.input[:1]
+                data = node.input if node.op_type in ("Concat", "Add", "Mul") else node.input[:1]
                 known[tensor] = all(never_negative(i) for i in data)
             else:
                 known[tensor] = node.op_type == "Relu"

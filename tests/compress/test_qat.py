@@ -60,6 +60,30 @@ def test_quantizers_stand_where_engines_round(small):
     assert targets.count("quantizers.relu") == 3  # the sum, the resize and the concatenation
 
 
+class Gated(nn.Module):
+    """A map weighed by a gate of its own, and a PReLU."""
+
+    stride = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Sequential(nn.Conv2d(3, 8, 1, bias=False), nn.BatchNorm2d(8), nn.PReLU(8))
+        self.gate = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(8, 8, 1), nn.Sigmoid())
+        self.head = nn.Conv2d(8, 2, 1)
+
+    def forward(self, x: torch.Tensor) -> Outputs:
+        x = self.a(x)
+        return Outputs(self.head(x * self.gate(x)))
+
+
+def test_products_are_rounded_as_sums_are(images):
+    torch.manual_seed(0)
+    graph = calibrated(Gated(), images)
+    # Behind the PReLU, the pool, the gate (its convolution computes it as one) and the product.
+    assert sorted(graph.quantizers) == ["a_2", "gate_0", "gate_2", "mul", "x"]
+    assert 0.5 / 128 <= float(graph.quantizers["gate_2"].scale) <= 1 / 64
+
+
 def test_folded_numbers_are_exact_in_float32(small, images):
     graph = calibrated(small, images)
     conv, bn = graph.get_submodule("b.0"), graph.get_submodule("b.1")

@@ -11,8 +11,8 @@ from edgeseg import networks, students
 from edgeseg.blocks import crop
 from edgeseg.errors import NetworkError
 
-MODULES = (nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.MaxPool2d)
-FUNCTIONS = (operator.add, torch.cat, F.interpolate)
+MODULES = (nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.PReLU, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.MaxPool2d, nn.Sigmoid)
+FUNCTIONS = (operator.add, operator.mul, torch.cat, F.interpolate)
 every = pytest.mark.parametrize("name", students.names())
 
 
