@@ -2,8 +2,9 @@
 
 Weights: symmetric, per output channel, quantized before batch normalisation, so that folding it is exact (see fold.py).
 Activations: symmetric s8, zero-point 0, one scale a tensor, fixed after an MSE-optimal calibration. Both inputs of a
-residual add are quantized, as are both of a product, gates (sigmoids) among them; max-pools keep the scale of their input, inputs of a concatenation share one, and a resize
-has its own; logits stay float. This is what TensorRT requires, and it is exactly re-expressible in u8 for CPUs.
+residual add are quantized, as are both of a product, gates (sigmoids) among them; max-pools keep the scale of their
+input, inputs of a concatenation share one, and a resize has its own; logits stay float. This is what TensorRT requires,
+and it is exactly re-expressible in u8 for CPUs.
 
 Every number is chosen so that float32 holds it exactly, in whatever order an engine computes: scales of activations are
 powers of two, folded scales of weights have 6 bits of mantissa, and biases are whole steps of the integer sums that
