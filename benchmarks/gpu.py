@@ -50,12 +50,11 @@ from typing import Any
 import numpy as np
 import torch
 from gpu_pipelines import MODES, Captured, Compiled, Eager, Network, Ours
+from untrained import untrained
 
-from edgeseg import backends, networks
-from edgeseg.batches import normalize
+from edgeseg import backends
 from edgeseg.bundle import Bundle
-from edgeseg.checkpoint import FORMAT, Run, save_weights, versions, write_facts
-from edgeseg.compress import qat
+from edgeseg.checkpoint import Run
 from edgeseg.contract import Contract
 from edgeseg.data import Dataset, open_dataset
 from edgeseg.errors import EdgesegError, UserError
@@ -63,13 +62,11 @@ from edgeseg.graph import export
 from edgeseg.measure.accuracy import agreement
 from edgeseg.measure.host import Host
 from edgeseg.pixels import resize
-from edgeseg.recipes.segmentation import MEAN, STD
 from edgeseg.target import Target
 
 RESULTS = Path(__file__).parent / "results" / "gpu"
 NETWORKS, SIZES = ("ddrnet-23-slim", "fast-scnn"), ("512x1024", "1024x2048")
 TARGETS, PRECISIONS = ("trt", "trt-rtx", "torch-trt"), ("int8", "fp16", "bf16", "fp32")
-CLASSES = 19
 PAUSE_S, FRAMES = 0.02, 4
 REFERENCE = "torch eager fp32"
 QUERY = "name,driver_version,compute_cap,clocks.sm,clocks.max.sm,clocks.mem,temperature.gpu,power.draw,utilization.gpu"
@@ -280,46 +277,6 @@ class Case:
             take_turn(made, self.frames, turn, self.given.calls, result)
             result["gpu_after"] = gpu()
             yield result
-
-
-def untrained(name: str, frames: Sequence[np.ndarray], device: torch.device, out: Path, data: str) -> None:
-    """A run as ``edgeseg qat`` leaves one, of a network that nobody trained.
-
-    Batch normalisations take the statistics of the frames, so that signals neither vanish nor explode, and activation
-    scales are calibrated on them.
-    """
-    torch.manual_seed(0)
-    spec = {"name": name, "num_classes": CLASSES}
-    network = networks.build(**spec).to(device).train()
-    images = torch.cat([normalize(frame[None], MEAN, STD) for frame in frames]).to(device)
-    with torch.no_grad():
-        for _ in range(30):  # 1 - 0.9**30: what the running statistics know by then
-            network(images)
-    network.cpu().eval()
-    out.mkdir(parents=True, exist_ok=True)
-    save_weights(network, out / "float.safetensors")
-    grid = {"weight_bits": 7, "input_scale": 1 / 128}
-    quantized = qat.prepare(network, **grid)
-    qat.calibrate(quantized, [images[:1].cpu()])
-    save_weights(quantized, out / "weights.safetensors")
-    facts = {
-        "format": FORMAT,
-        "status": "finished",
-        "verb": "qat",
-        "network": spec,
-        "classes": [f"class-{i}" for i in range(CLASSES)],
-        "colors": [[0, 0, 0]] * CLASSES,
-        "mean": list(MEAN),
-        "std": list(STD),
-        "size_hw": list(frames[0].shape[:2]),
-        "data": data,
-        "quantization": grid,
-        "parents": {},
-        "recipe": {},
-        "metrics": None,
-        "versions": versions(),
-    }
-    write_facts(out, facts)
 
 
 def take_turn(
