@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgeseg.bundle import GRAPHS, Bundle, seal
+from edgeseg.contract import Contract
+
 SIZE_HW = (128, 192)
 
 
@@ -76,3 +79,48 @@ def exported(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("exported") / "bundle"
     pipeline.export(runs / "qat", target=["openvino", "onnxruntime"], out=out)
     return out
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
+    """Two students as published, one of dense and one of depthwise convolutions: every form at 128x256, 19 classes.
+
+    Untrained; ranges are measured on noise, and there are no golden frames.
+    """
+    torch = pytest.importorskip("torch")
+    from edgeseg import networks
+    from edgeseg.compress import qat
+    from edgeseg.graph import export, head, onnx_file, passes
+    from edgeseg.graph.deploy import deploy
+    from edgeseg.graph.half import to_half
+
+    contract = Contract(
+        size_hw=(128, 256),
+        classes=tuple(f"class {i}" for i in range(19)),
+        colors=((0, 0, 0),) * 19,
+        mean=(128 / 255,) * 3,
+        std=(128 / 255,) * 3,
+    )
+    found = {}
+    for name in ("ddrnet-23-slim", "fast-scnn"):
+        torch.manual_seed(0)
+        network = networks.build(name, 19).eval()
+        normalised = passes.global_pools(onnx_file.trace(deploy(network), contract))
+        graph = qat.prepare(network, input_scale=1 / 128)
+        qat.calibrate(graph, [torch.randn(2, 3, *contract.size_hw).clamp(-1, 1)])
+        traced = head.take_pixels(onnx_file.trace(deploy(graph.eval()), contract), contract)
+        signed = passes.global_pools(traced)
+        out = tmp_path_factory.mktemp("published") / name
+        out.mkdir()
+        for form, model in (
+            ("float", head.take_pixels(normalised, contract)),
+            ("fp16", to_half(head.take_pixels(normalised, contract, fold=False))),
+            ("int8", signed),
+            ("int8-cpu", export.cpu_form(traced)),
+            ("int8-fp16", to_half(signed)),
+        ):
+            onnx_file.save(model, out / GRAPHS[form])
+        (out / "contract.json").write_text(contract.to_json())
+        seal(out, {"convolutions": {**passes.convolutions(signed), "depthwise": []}})
+        found[name] = Bundle.load(out)
+    return found

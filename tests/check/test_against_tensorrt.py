@@ -61,9 +61,9 @@ def test_every_operator_is_known_as_the_parser_knows_it(builder):
     assert {n for n in names if parser.supports_operator(n)} == {n for n in names if operators.supported(n, RTX)}
 
 
-def test_students_build(builder, student_bundles):
-    for bundle in student_bundles.values():
-        for name in ("float.onnx", "int8.onnx", "int8-cpu.onnx"):
+def test_students_build(builder, published):
+    for bundle in published.values():
+        for name in ("int8.onnx", "int8-cpu.onnx"):  # tests/graph/test_ahead.py builds the others
             model = onnx.load(bundle.path / name)
             stopped = [f for f in check_graph(Network(model), RTX) if f.severity in STOPS]
             assert bool(stopped) == bool(builds(builder, model)) == (name == "int8-cpu.onnx")

@@ -48,17 +48,15 @@ def test_each_reader_gets_the_forms_it_would_take(tiny_bundle):
     assert [g for g, _ in graphs(check(halved, "trt-rtx"))] == ["fp16.onnx", "int8-fp16.onnx"]
 
 
-def test_students_are_read_by_every_engine(student_bundles):
-    """But for the mean over height and width, whose axes 8.6 overlooks."""
-    for bundle in student_bundles.values():
+def test_students_are_read_by_every_engine(published):
+    for bundle in published.values():
         for target in ("trt", "trt-rtx", "openvino", "onnxruntime"):
             assert not check(bundle, target).stopped
-        stopped = [f for g in check(bundle, versions=["8.6"]).graphs for f in g.of("refused", "wrong")]
-        assert {f.rule for f in stopped} <= {"reduction"}
+        assert not check(bundle, versions=["8.6", "11"]).stopped
 
 
-def test_the_form_for_cpus_is_refused(student_bundles):
-    for bundle in student_bundles.values():
+def test_the_form_for_cpus_is_refused(published):
+    for bundle in published.values():
         for target in ("trt", "trt-rtx"):
             (graph,) = check(bundle.path / "int8-cpu.onnx", target).graphs
             assert {"zero-point", "uint8"} <= {f.rule for f in graph.of("refused")}
