@@ -450,6 +450,21 @@ def test_a_step_that_fails_ends_the_chain_with_its_exit_code(tmp_path, capsys):
     assert "step 1" in lines[-1]
 
 
+def test_models_are_listed_with_their_costs(capsys):
+    pytest.importorskip("torch")
+    from edgeseg import networks
+
+    assert run("models --size 64x128 --classes 5 --json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [n["name"] for n in document["networks"]] == networks.names()
+    assert (document["classes"], document["size_hw"]) == (5, [64, 128])
+    assert run("models --size 64x128") == 0
+    out = capsys.readouterr().out
+    assert "GMACs at 64 x 128" in out and "https://arxiv.org/abs/2101.06085" in out
+    assert all(name in out for name in networks.names())
+    assert run("models --size 64") == 2
+
+
 def test_doctor_answers_in_json_and_in_words(capsys):
     assert cli.main(["doctor", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)

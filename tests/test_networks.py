@@ -88,6 +88,29 @@ class TestLaws:
                 assert (after == [nn.BatchNorm2d]) == (modules[node.target].bias is None), node.target
 
 
+class TestSummaries:
+    def test_every_network_is_there_with_what_it_costs(self):
+        found = list(networks.summaries(CLASSES, (64, 128)))
+        assert [n.name for n in found] == networks.names()
+        ddrnet = networks.build("ddrnet-23-slim", CLASSES)
+        one = next(n for n in found if n.name == "ddrnet-23-slim")
+        assert (one.role, one.stride, one.paper) == ("student", 8, "https://arxiv.org/abs/2101.06085")
+        assert one.parameters == networks.parameters(ddrnet)
+        assert one.macs == networks.macs(ddrnet, (64, 128))
+        assert next(n for n in found if n.name == "unet").role == "teacher"
+
+    @every
+    def test_each_family_links_its_paper(self, name):
+        assert networks.paper(name).startswith("https://arxiv.org/abs/")
+
+    def test_a_family_without_a_link_is_told(self, monkeypatch):
+        from edgeseg.students import fast_scnn
+
+        monkeypatch.setattr(fast_scnn, "__doc__", "Fast-SCNN, by heart.")
+        with pytest.raises(NetworkError, match=r"edgeseg.students.fast_scnn links no paper"):
+            networks.paper("fast-scnn")
+
+
 class TestBuild:
     def test_unknown_name_lists_students_and_teachers(self):
         with pytest.raises(NetworkError, match=r"did you mean 'unet'.*ddrnet-23-slim.*fast-scnn.*unet"):
