@@ -60,10 +60,13 @@ def summaries(num_classes: int = 19, size_hw: tuple[int, int] = (512, 1024)) -> 
 
 
 def paper(name: str) -> str:
-    """The first arXiv link in the docstring of the network's family. Raises NetworkError where there is none."""
+    """The first arXiv link in the docstring of the network's function, or else of its family's file.
+
+    Raises NetworkError where there is none.
+    """
     make = students.get(name) if name in students.names() else teachers.get(name)
     family = inspect.getmodule(make)
-    found = re.search(r"https://arxiv\.org/abs/[\w./-]*\w", inspect.getdoc(family) or "")
+    found = re.search(r"https://arxiv\.org/abs/[\w./-]*\w", f"{inspect.getdoc(make)}\n{inspect.getdoc(family)}")
     if found is None:
         raise NetworkError(
             f"{family.__name__ if family else name} links no paper: give https://arxiv.org/abs/… in its docstring"

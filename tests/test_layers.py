@@ -35,7 +35,7 @@ BUILD = [
     {"outputs"},
     {"data", "blocks", "class_map"},
     {"panels", "golden"},
-    {"score", "adopt", "check", "framing"},
+    {"score", "adopt", "check", "framing", "resnet"},
     {"students", "teachers", "foreign", "losses", "distill"},
     {"networks", "augment"},
     {"batches", "objectives"},

@@ -11,7 +11,12 @@ from edgeseg import networks
 from edgeseg.errors import NetworkError
 
 CLASSES = 5
-SMALL = {"ddrnet-23-slim": {"width": 0.25}, "fast-scnn": {"width": 0.25}, "unet": {"width": 8, "stem_stride": 4}}
+SMALL = {
+    "ddrnet-23-slim": {"width": 0.25},
+    "fast-scnn": {"width": 0.25},
+    "unet": {"width": 8, "stem_stride": 4},
+    **{name: {"width": 0.125} for name in ("fcn", "pspnet", "deeplabv3", "deeplabv3-plus")},
+}
 every = pytest.mark.parametrize("name", networks.names())
 
 
