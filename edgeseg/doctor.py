@@ -35,7 +35,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "cuda": ("cuda.bindings", "PIL"),
     "train": ("torch", "onnx", "onnxscript", "safetensors", "accelerate", "PIL"),
     "adopt": ("onnxruntime", "onnx", "openvino", "nncf", "PIL"),
-    "teachers": ("timm", "segmentation_models_pytorch", "torchvision", "transformers"),
+    "teachers": ("timm", "segmentation_models_pytorch", "torchvision", "transformers", "scipy"),
     "report": ("jinja2", "matplotlib"),
     "video": ("av",),
 }

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import copy
 import inspect
-from typing import Any
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +36,42 @@ def build(name: str, num_classes: int, **options: Any) -> nn.Module:
     if not 1 <= num_classes <= 255:
         raise NetworkError(f"expected 1 to 255 classes (labels are uint8), got {num_classes}")
     return make(num_classes, **options)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One network as it comes, and what an image costs it."""
+
+    name: str
+    role: Literal["student", "teacher"]
+    parameters: int
+    macs: int
+    stride: int  # of its logits
+    paper: str  # link to where its idea is from
+
+
+def summaries(num_classes: int = 19, size_hw: tuple[int, int] = (512, 1024)) -> Iterator[Summary]:
+    """Every network in the order of ``names``. No weights are made: shapes are all that counts."""
+    for name in names():
+        with torch.device("meta"):
+            net = build(name, num_classes)
+        role: Literal["student", "teacher"] = "student" if name in students.names() else "teacher"
+        yield Summary(name, role, parameters(net), macs(net, size_hw), net.stride, paper(name))
+
+
+def paper(name: str) -> str:
+    """The first arXiv link in the docstring of the network's function, or else of its family's file.
+
+    Raises NetworkError where there is none.
+    """
+    make = students.get(name) if name in students.names() else teachers.get(name)
+    family = inspect.getmodule(make)
+    found = re.search(r"https://arxiv\.org/abs/[\w./-]*\w", f"{inspect.getdoc(make)}\n{inspect.getdoc(family)}")
+    if found is None:
+        raise NetworkError(
+            f"{family.__name__ if family else name} links no paper: give https://arxiv.org/abs/… in its docstring"
+        )
+    return found[0]
 
 
 def parameters(net: nn.Module) -> int:

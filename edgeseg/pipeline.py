@@ -10,20 +10,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from edgeseg import distill as distillation
 from edgeseg import losses as supervision
 from edgeseg import networks, score, students, validate
 from edgeseg.bundle import Bundle
 from edgeseg.checkpoint import Progress, Run, load_weights, read_facts, save_weights, versions, write_facts
+from edgeseg.committee import committee, same_classes
 from edgeseg.data import Dataset, open_dataset
 from edgeseg.errors import DataError, RunError, UserError
 from edgeseg.graph.export import Depthwise
 from edgeseg.graph.export import export as write_bundle
 from edgeseg.measure.accuracy import Evaluation
-from edgeseg.objectives import Ensemble, Loss
-from edgeseg.outputs import Outputs
+from edgeseg.objectives import Loss
 from edgeseg.panels import pictures
 from edgeseg.recipes import segmentation
 from edgeseg.target import Precision
@@ -54,7 +54,7 @@ def train(
     dataset = open_training(data, options)
     spec = network_spec(model, dataset, network)
     recipe = segmentation.on_labels(partial(start, spec, init), dataset, options, from_labels(label_loss))
-    return _train("train", recipe, spec, dataset, Path(out), options, listen, parents={"init": init})
+    return _train("train", recipe, spec, dataset, Path(out), options, listen, parents={"init": _identity(init)})
 
 
 def distill(
@@ -69,6 +69,7 @@ def distill(
     baseline: bool = False,
     network: Mapping[str, Any] | None = None,
     init: Path | None = None,
+    classes: Path | None = None,
     flip: bool = False,
     scales: Sequence[float] = (1.0,),
     options: Options | None = None,
@@ -76,9 +77,10 @@ def distill(
 ) -> Run:
     """Train a student under one or several teachers, averaged; with ``baseline``, the identical recipe without them.
 
-    ``loss`` holds texts such as ``"kl=1,temperature=4"``, ``label_loss`` those of ``train``. ``flip`` and ``scales``
-    let the teachers look again at the mirrored and resized image. Without ``labels`` the student learns from the
-    teachers alone.
+    A teacher is a run, or a network from elsewhere as :mod:`edgeseg.foreign` opens it; ``classes`` is a file that says
+    which of the dataset's classes theirs are. ``loss`` holds texts such as ``"kl=1,temperature=4"``, ``label_loss``
+    those of ``train``. ``flip`` and ``scales`` let the teachers look again at the mirrored and resized image. Without
+    ``labels`` the student learns from the teachers alone.
     """
     options = options or Options()
     if baseline and not labels:
@@ -88,9 +90,9 @@ def distill(
     losses = from_labels(label_loss) if labels else []
     if not baseline:
         losses += [distillation.parse(text) for text in loss]
-    committee = None if baseline else teachers(teacher, dataset, flip=flip, scales=scales)
-    recipe = segmentation.student(partial(start, spec, init), dataset, options, losses, committee)
-    parents = {"teacher": None if baseline else list(teacher), "init": init}
+    under = None if baseline else committee(teacher, dataset, classes=classes, flip=flip, scales=scales)
+    recipe = segmentation.student(partial(start, spec, init), dataset, options, losses, under and under.network)
+    parents = {"teacher": under and under.members, "init": _identity(init)}
     return _train("distill", recipe, spec, dataset, Path(out), options, listen, parents=parents)
 
 
@@ -104,6 +106,7 @@ def qat(
     labels: bool = True,
     label_loss: Sequence[str] = DEFAULT_LABEL_LOSSES,
     weight_bits: int = 7,
+    classes: Path | None = None,
     flip: bool = False,
     options: Options | None = None,
     listen: Listener = silent,
@@ -119,11 +122,11 @@ def qat(
     losses += [distillation.parse(text) for text in loss] if teacher else []
     if not losses:
         raise UserError("nothing to learn from: give --teacher, or leave out --no-labels")
-    committee = teachers(teacher, dataset, flip=flip) if teacher else None
+    under = committee(teacher, dataset, classes=classes, flip=flip) if teacher else None
     grid = {"weight_bits": weight_bits, "input_scale": input_scale(parent.mean, parent.std)}
-    recipe = segmentation.quantized(parent.network, dataset, options, losses, committee, **grid)
+    recipe = segmentation.quantized(parent.network, dataset, options, losses, under and under.network, **grid)
     spec = dict(parent.facts["network"])
-    parents = {"float": run, "teacher": list(teacher) or None}
+    parents = {"float": parent.identity(), "teacher": under and under.members}
     return _train(
         "qat", recipe, spec, dataset, Path(out), options, listen, parents=parents, grid=grid, reference=parent
     )
@@ -300,7 +303,7 @@ def _train(
         "size_hw": list(dataset[0].image.shape[:2]),
         "data": dataset.spec,
         "quantization": dict(grid) if grid else None,
-        "parents": {k: _identities(v) for k, v in parents.items() if v},
+        "parents": {k: v for k, v in parents.items() if v},
         "recipe": described,
         "versions": versions(),
         "skipped": dataset.skipped,
@@ -362,49 +365,6 @@ def start(spec: Mapping[str, Any], init: Path | None) -> nn.Module:
     return network
 
 
-def teachers(
-    runs: Sequence[Path | str], dataset: Dataset, *, flip: bool, scales: Sequence[float] = (1.0,)
-) -> nn.Module:
-    """The average of several runs, each looking at images as it was trained to."""
-    if not runs:
-        raise UserError("distillation needs at least one --teacher RUN (or --baseline, to train without)")
-    loaded = [Run.load(run) for run in runs]
-    for run in loaded:
-        same_classes(run, dataset)
-    networks_ = [Renormalised(run.network(), run.mean, run.std) for run in loaded]
-    if len(networks_) == 1 and not flip and tuple(scales) == (1.0,):
-        return networks_[0]
-    return Ensemble(networks_, flip=flip, scales=scales)
-
-
-class Renormalised(nn.Module):
-    """A teacher among students: undoes the students' normalisation of images and applies its own."""
-
-    def __init__(self, network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
-        super().__init__()
-        self.network = network
-        self.stride = network.stride
-        ours, theirs = (
-            [torch.tensor(x).view(1, 3, 1, 1) for x in pair]
-            for pair in ((segmentation.MEAN, segmentation.STD), (mean, std))
-        )
-        self.register_buffer("gain", ours[1] / theirs[1])
-        self.register_buffer("shift", (ours[0] - theirs[0]) / theirs[1])
-        self.same = tuple(mean) == segmentation.MEAN and tuple(std) == segmentation.STD
-
-    def forward(self, images: Tensor) -> Outputs:
-        outputs: Outputs = self.network(images if self.same else images * self.gain + self.shift)
-        return outputs
-
-
-def same_classes(run: Run, dataset: Dataset) -> None:
-    if dataset.classes and run.classes != tuple(dataset.classes):
-        raise DataError(
-            f"{run.path} knows the classes {', '.join(run.classes)}; {dataset.spec} has {', '.join(dataset.classes)}: "
-            "both must be the same, in the same order"
-        )
-
-
 def input_scale(mean: Sequence[float], std: Sequence[float]) -> float | None:
     """The step of one pixel value, where the normalisation puts all of them on an s8 grid with zero-point 0."""
     centred = all(abs(m * 255 - 128) < 1e-3 for m in mean) and len(set(std)) == 1
@@ -415,8 +375,8 @@ def device_of(device: str) -> str:
     return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
 
 
-def _identities(value: Any) -> Any:
-    return [Run.load(v).identity() for v in value] if isinstance(value, list) else Run.load(value).identity()
+def _identity(run: Path | None) -> dict[str, str] | None:
+    return Run.load(run).identity() if run is not None else None
 
 
 def _first_difference(a: Any, b: Any, where: str = "") -> str:

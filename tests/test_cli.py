@@ -258,7 +258,7 @@ def test_distill_passes_teachers_and_losses_on(pipeline, a_run):
         "distill --teacher a --teacher b --student fast-scnn --data camvid:x --out run --loss kl=1 --no-labels --flip"
     )
     assert run(line) == 0
-    assert seen["teacher"] == [Path("a"), Path("b")]
+    assert seen["teacher"] == ["a", "b"]
     assert list(seen["loss"]) == ["kl=1"]
     assert (seen["labels"], seen["flip"], seen["baseline"]) == (False, True, False)
 
@@ -274,7 +274,7 @@ def test_the_default_losses_are_the_pipelines(pipeline, a_run):
 def test_qat_passes_its_flags_on(pipeline, a_run, capsys):
     seen = pipeline("qat", a_run)
     assert run("qat student --teacher t --data camvid:x --out run --weight-bits 8 --json") == 0
-    assert (seen["run"], seen["teacher"], seen["weight_bits"]) == (Path("student"), [Path("t")], 8)
+    assert (seen["run"], seen["teacher"], seen["weight_bits"]) == (Path("student"), ["t"], 8)
     out, err = capsys.readouterr()
     document = json.loads(out)
     assert document["run"] == str(a_run.path)
@@ -448,6 +448,21 @@ def test_a_step_that_fails_ends_the_chain_with_its_exit_code(tmp_path, capsys):
     lines = capsys.readouterr().err.splitlines()
     assert "missing.json" in lines[-2]
     assert "step 1" in lines[-1]
+
+
+def test_models_are_listed_with_their_costs(capsys):
+    pytest.importorskip("torch")
+    from edgeseg import networks
+
+    assert run("models --size 64x128 --classes 5 --json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [n["name"] for n in document["networks"]] == networks.names()
+    assert (document["classes"], document["size_hw"]) == (5, [64, 128])
+    assert run("models --size 64x128") == 0
+    out = capsys.readouterr().out
+    assert "GMACs at 64 x 128" in out and "https://arxiv.org/abs/2101.06085" in out
+    assert all(name in out for name in networks.names())
+    assert run("models --size 64") == 2
 
 
 def test_doctor_answers_in_json_and_in_words(capsys):

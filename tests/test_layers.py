@@ -33,10 +33,10 @@ ROBOT = [
 # ---- the torch line: nothing above imports torch ----
 BUILD = [
     {"outputs"},
-    {"data", "blocks"},
+    {"data", "blocks", "class_map"},
     {"panels", "golden"},
-    {"score", "adopt", "check"},
-    {"students", "teachers", "losses", "distill"},
+    {"score", "adopt", "check", "framing", "resnet"},
+    {"students", "teachers", "foreign", "losses", "distill"},
     {"networks", "augment"},
     {"batches", "objectives"},
     {"compress"},
@@ -44,6 +44,7 @@ BUILD = [
     {"train", "validate"},
     {"graph"},
     {"recipes"},
+    {"committee"},
     {"pipeline", "chain"},
     {"cli"},
     {"__main__"},
@@ -80,7 +81,7 @@ OWNERS = {
     "typer": ["cli"],
     # Below the torch line; torch itself anywhere there.
     "accelerate": ["train.py"],
-    "safetensors": ["checkpoint.py"],
+    "safetensors": ["checkpoint.py", "foreign"],
     "onnx": [
         "graph",
         "adopt",
@@ -89,10 +90,13 @@ OWNERS = {
     ],  # the last reads the graph that the library has optimised
     "nncf": ["adopt/quantize.py"],
     "onnxscript": ["graph"],
+    "segmentation_models_pytorch": ["foreign/segmentation_models.py"],
+    "torchvision": ["foreign/torchvision.py"],
+    "transformers": ["foreign/transformers.py"],
 }
 # What one would reach for first of what came after Python 3.10.
 NEWER = {"tomllib", "typing.Self", "typing.assert_never", "typing.override", "enum.StrEnum", "datetime.UTC"}
-CATALOGUES = ["backends", "data", "students", "teachers", "distill", "recipes"]
+CATALOGUES = ["backends", "data", "students", "teachers", "foreign", "distill", "recipes"]
 
 FILES = sorted(p.relative_to(PACKAGE) for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
 TEXTS = ("*.py", "*.md", "*.toml", "*.txt", "*.json", "*.html", "*.jinja", "*.sh", "Makefile", "run")

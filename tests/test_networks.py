@@ -11,7 +11,12 @@ from edgeseg import networks
 from edgeseg.errors import NetworkError
 
 CLASSES = 5
-SMALL = {"ddrnet-23-slim": {"width": 0.25}, "fast-scnn": {"width": 0.25}, "unet": {"width": 8, "stem_stride": 4}}
+SMALL = {
+    "ddrnet-23-slim": {"width": 0.25},
+    "fast-scnn": {"width": 0.25},
+    "unet": {"width": 8, "stem_stride": 4},
+    **{name: {"width": 0.125} for name in ("fcn", "pspnet", "deeplabv3", "deeplabv3-plus")},
+}
 every = pytest.mark.parametrize("name", networks.names())
 
 
@@ -86,6 +91,29 @@ class TestLaws:
             if node.op == "call_module" and isinstance(modules[node.target], nn.Conv2d):
                 after = [type(modules.get(user.target)) for user in node.users]
                 assert (after == [nn.BatchNorm2d]) == (modules[node.target].bias is None), node.target
+
+
+class TestSummaries:
+    def test_every_network_is_there_with_what_it_costs(self):
+        found = list(networks.summaries(CLASSES, (64, 128)))
+        assert [n.name for n in found] == networks.names()
+        ddrnet = networks.build("ddrnet-23-slim", CLASSES)
+        one = next(n for n in found if n.name == "ddrnet-23-slim")
+        assert (one.role, one.stride, one.paper) == ("student", 8, "https://arxiv.org/abs/2101.06085")
+        assert one.parameters == networks.parameters(ddrnet)
+        assert one.macs == networks.macs(ddrnet, (64, 128))
+        assert next(n for n in found if n.name == "unet").role == "teacher"
+
+    @every
+    def test_each_family_links_its_paper(self, name):
+        assert networks.paper(name).startswith("https://arxiv.org/abs/")
+
+    def test_a_family_without_a_link_is_told(self, monkeypatch):
+        from edgeseg.students import fast_scnn
+
+        monkeypatch.setattr(fast_scnn, "__doc__", "Fast-SCNN, by heart.")
+        with pytest.raises(NetworkError, match=r"edgeseg.students.fast_scnn links no paper"):
+            networks.paper("fast-scnn")
 
 
 class TestBuild:

@@ -9,14 +9,15 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnxruntime as ort
+from onnxruntime.capi import onnxruntime_pybind11_state as state
 
 from edgeseg.backends import Layer, Plan, machine
 from edgeseg.bundle import IR, Bundle, Form
-from edgeseg.errors import BundleError
+from edgeseg.errors import BundleError, UserError
 from edgeseg.target import Precision, Target
 
 FORM: dict[Precision, Form] = {"fp32": "float", "int8": "int8-cpu"}
@@ -29,6 +30,24 @@ DTYPES = {
     "tensor(int32)": np.int32,
     "tensor(uint8)": np.uint8,
 }
+# What it raises for a file that it cannot open or an array that does not fit: no class of its own is common to them.
+FAULTS: tuple[type[Exception], ...] = (
+    state.Fail,
+    state.InvalidArgument,
+    state.InvalidGraph,
+    state.InvalidProtobuf,
+    state.NoSuchFile,
+    state.NotImplemented,
+    state.RuntimeException,
+)
+
+
+class Tensor(NamedTuple):
+    """What goes into a model or comes out of it."""
+
+    name: str
+    shape: tuple[int | None, ...]  # None: any
+    type: str  # as ONNX Runtime writes it, "tensor(float)"
 
 
 def build(bundle: Bundle, target: Target, out: Path) -> Path:
@@ -160,11 +179,25 @@ def _session(model: Path, threads: int, optimised: Path | None = None) -> ort.In
     return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def plain(model: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """Any ONNX file with one input, as a function to its first output: whatever its types, and nothing rewritten."""
+def plain(model: Path, output: str | None = None) -> Callable[[np.ndarray], np.ndarray]:
+    """Any ONNX file with one input, as a function to its first output or the one named: whatever its types, and
+    nothing rewritten."""
     session = _session(model, 0)
     name = session.get_inputs()[0].name
-    return lambda array: np.asarray(session.run(None, {name: array})[0])
+    return lambda array: np.asarray(session.run([output or session.get_outputs()[0].name], {name: array})[0])
+
+
+def tensors(model: Path) -> tuple[list[Tensor], list[Tensor]]:
+    """What any ONNX file takes and returns. Raises UserError where ONNX Runtime does not open it."""
+    try:
+        session = _session(model, 1)
+    except FAULTS as e:
+        raise UserError(f"{model} cannot be opened ({str(e).splitlines()[0]}): give a whole ONNX file") from e
+    inputs, outputs = (
+        [Tensor(t.name, tuple(n if isinstance(n, int) else None for n in t.shape), t.type) for t in found]
+        for found in (session.get_inputs(), session.get_outputs())
+    )
+    return inputs, outputs
 
 
 def fold(model: Path, out: Path) -> None:

@@ -69,6 +69,7 @@ COMMANDS: tuple[tuple[str, Callable[..., Any], str], ...] = (
     ("bench", engines.bench, "bundle --target openvino --fps 30 --out bench.json"),
     ("report", overview.report, "bench.json eval.json --out report.html"),
     ("predict", engines.predict, "bundle frames/ --target openvino --out labelled"),
+    ("models", overview.models, "--size 1024x2048"),
     ("doctor", overview.doctor, "--json"),
     ("run", overview.run, "chain.toml"),
 )

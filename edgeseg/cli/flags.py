@@ -55,7 +55,16 @@ Data = Annotated[
 ]
 OutRun = Annotated[Path, typer.Option(metavar="RUN", help="Folder for the run.")]
 TeacherRuns = Annotated[
-    list[Path] | None, typer.Option(metavar="RUN", help="A finished run; repeat it to average several teachers.")
+    list[str] | None,
+    typer.Option(
+        metavar="RUN|KIND:WHERE",
+        help="A finished run, or a network from elsewhere: smp:ARCH/ENCODER:WEIGHTS, torchvision:NAME, hf:MODEL, "
+        "onnx:FILE, python:MODULE:FUNCTION. Repeat it to average several.",
+    ),
+]
+ClassMap = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE.toml", help="Which of the data's classes each of the teacher's is, under [classes]."),
 ]
 Losses = Annotated[
     list[str] | None,

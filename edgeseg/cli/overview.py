@@ -1,4 +1,4 @@
-"""``report``, ``doctor``, ``run``: the commands around all the others."""
+"""``report``, ``models``, ``doctor``, ``run``: the commands around all the others."""
 
 from __future__ import annotations
 
@@ -69,6 +69,25 @@ def _execute(arguments: list[str]) -> int:
     sys.stdout.flush()
     stdout = 2 if sys.stdout is sys.stderr else None  # a redirected stdout is known to this process alone
     return subprocess.run([sys.executable, "-m", "edgeseg", *arguments], stdout=stdout, check=False).returncode
+
+
+def models(
+    *,
+    size: Annotated[str, typer.Option(metavar="HxW", help="Image that multiply-adds are counted for.")] = "512x1024",
+    classes: Annotated[int, typer.Option(min=1, max=255, help="Number of classes.")] = 19,
+    seed: flags.NoSeed = 0,
+    device: flags.NoDevice = "auto",
+    json: flags.Json = False,
+) -> None:
+    """List every network: parameters, multiply-adds, stride and paper."""
+    from edgeseg import networks
+
+    size_hw = flags.height_width("--size", size)
+    with screen.working("models"):
+        found = list(networks.summaries(classes, size_hw))
+    document = {"classes": classes, "size_hw": size_hw, "networks": [dataclasses.asdict(n) for n in found]}
+    closing = f"Next: edgeseg train --model {found[0].name} --data folder:PATH --out RUN"
+    screen.answer(document, as_json=json, closing=closing, table=tables.models(found, size_hw))
 
 
 def doctor(*, seed: flags.NoSeed = 0, device: flags.MachineDevice = "auto", json: flags.Json = False) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from edgeseg.measure.judge import Verdict
     from edgeseg.measure.latency import Samples, Stage
     from edgeseg.measure.measurement import Measurement
+    from edgeseg.networks import Summary
 
 SHOWN = 4  # nodes per finding; --json has them all
 SEVERITIES = {"refused": "bold red", "wrong": "bold red", "slow": "yellow", "note": "dim"}
@@ -62,6 +64,18 @@ def checked(report: Report) -> RenderableType | None:
                 table.add_row(severity, Text(f.rule), Text(where), Text(f.message))
             tables.append(table)
     return Group(*tables) if tables else None
+
+
+def models(found: Sequence[Summary], size_hw: tuple[int, int]) -> RenderableType:
+    """A row per network, students first."""
+    h, w = size_hw
+    table = Table("network", "", "M parameters", f"GMACs at {h} x {w}", "stride", "paper")
+    for column in table.columns[2:5]:
+        column.justify = "right"
+    for n in found:
+        counts = (f"{n.parameters / 1e6:.2f}", f"{n.macs / 1e9:.2f}", str(n.stride))
+        table.add_row(Text(n.name), n.role, *counts, Text(n.paper, overflow="fold"))
+    return table
 
 
 def checkup(found: Checkup) -> RenderableType:

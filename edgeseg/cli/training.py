@@ -58,6 +58,7 @@ def distill(
     baseline: Annotated[
         bool, typer.Option("--baseline", help="The identical recipe without the teacher: what a gain is measured from.")
     ] = False,
+    classes: flags.ClassMap = None,
     flip: flags.Flip = False,
     scale: Annotated[
         list[float] | None,
@@ -83,6 +84,7 @@ def distill(
             labels=labels,
             label_loss=label_loss or flags.DEFAULT_LABEL_LOSSES,
             baseline=baseline,
+            classes=classes,
             flip=flip,
             scales=scale or [1.0],
             network=flags.network_options(width, network),
@@ -90,7 +92,8 @@ def distill(
             options=options,
             listen=watch,
         )
-    under = [word for t in teacher for word in ("--teacher", str(t))]
+    under = [word for t in teacher for word in ("--teacher", t)]
+    under += ["--classes", str(classes)] if classes else []
     _finish(run, ["qat", str(out), *under, "--data", data, "--out", "RUN"], as_json=json)
 
 
@@ -104,6 +107,7 @@ def qat(
     loss: flags.Losses = None,
     labels: flags.Labels = True,
     label_loss: flags.LabelLosses = None,
+    classes: flags.ClassMap = None,
     flip: flags.Flip = False,
     weight_bits: Annotated[int, typer.Option(min=2, max=8, help="7 keeps CPUs without VNNI from saturating.")] = 7,
     json: flags.Json = False,
@@ -121,6 +125,7 @@ def qat(
             loss=loss or flags.DEFAULT_LOSSES,
             labels=labels,
             label_loss=label_loss or flags.DEFAULT_LABEL_LOSSES,
+            classes=classes,
             flip=flip,
             weight_bits=weight_bits,
             options=options,

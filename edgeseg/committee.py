@@ -1,0 +1,105 @@
+"""The teachers of one training: runs of ours and networks from elsewhere, all in the dataset's classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from edgeseg.checkpoint import Run
+from edgeseg.class_map import ClassMap, Mapped, known_to_any, positions
+from edgeseg.data import Dataset
+from edgeseg.errors import DataError, UserError
+from edgeseg.foreign import is_foreign, open_foreign
+from edgeseg.objectives import Ensemble
+from edgeseg.outputs import Outputs
+from edgeseg.recipes import segmentation
+
+
+class Committee(NamedTuple):
+    """What teaches, and what provenance keeps of each member."""
+
+    network: nn.Module  # images as students take them -> Outputs in the dataset's classes
+    members: list[dict[str, str]]
+
+
+class _Member(NamedTuple):
+    name: str
+    network: nn.Module
+    classes: tuple[str, ...]
+    mean: Sequence[float]
+    std: Sequence[float]
+    identity: dict[str, str]
+
+
+def committee(
+    teachers: Sequence[Path | str],
+    dataset: Dataset,
+    *,
+    classes: Path | None = None,
+    flip: bool = False,
+    scales: Sequence[float] = (1.0,),
+) -> Committee:
+    """The average of several teachers, each looking at images as it was trained to.
+
+    A teacher is a run's folder or what :mod:`edgeseg.foreign` opens. ``classes`` is a file that says what each of their
+    classes is in the dataset. Raises DataError where it is needed and missing.
+    """
+    if not teachers:
+        raise UserError("distillation needs at least one --teacher (or --baseline, to train without)")
+    given = ClassMap.read(classes) if classes is not None else None
+    opened = [_open(str(teacher)) for teacher in teachers]
+    if given is not None:
+        known_to_any(given, [member.classes for member in opened])
+    networks = [_in_classes_of(dataset, member, given) for member in opened]
+    alone = len(networks) == 1 and not flip and tuple(scales) == (1.0,)
+    network = networks[0] if alone else Ensemble(networks, flip=flip, scales=scales)
+    return Committee(network, [member.identity for member in opened])
+
+
+def _open(teacher: str) -> _Member:
+    if is_foreign(teacher):
+        found, identity = open_foreign(teacher)
+        return _Member(teacher, found.network, found.classes, found.mean, found.std, identity)
+    run = Run.load(teacher)
+    return _Member(teacher, run.network(), run.classes, run.mean, run.std, run.identity())
+
+
+def _in_classes_of(dataset: Dataset, member: _Member, given: ClassMap | None) -> nn.Module:
+    network = Renormalised(member.network, member.mean, member.std)
+    where = positions(member.name, member.classes, dataset.spec, dataset.classes, given)
+    if where is None and not is_foreign(member.name):
+        return network
+    return Mapped(network, list(range(len(dataset.classes))) if where is None else where, len(dataset.classes))
+
+
+class Renormalised(nn.Module):
+    """A teacher among students: undoes the students' normalisation of images and applies its own."""
+
+    def __init__(self, network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.network = network
+        self.stride = network.stride
+        ours, theirs = (
+            [torch.tensor(x).view(1, 3, 1, 1) for x in pair]
+            for pair in ((segmentation.MEAN, segmentation.STD), (mean, std))
+        )
+        self.register_buffer("gain", ours[1] / theirs[1])
+        self.register_buffer("shift", (ours[0] - theirs[0]) / theirs[1])
+        self.same = tuple(mean) == segmentation.MEAN and tuple(std) == segmentation.STD
+
+    def forward(self, images: Tensor) -> Outputs:
+        outputs: Outputs = self.network(images if self.same else images * self.gain + self.shift)
+        return outputs
+
+
+def same_classes(run: Run, dataset: Dataset) -> None:
+    """Raises DataError where a run and a dataset do not have the same classes in the same order."""
+    if dataset.classes and run.classes != tuple(dataset.classes):
+        raise DataError(
+            f"{run.path} knows the classes {', '.join(run.classes)}; {dataset.spec} has {', '.join(dataset.classes)}: "
+            "both must be the same, in the same order"
+        )
