@@ -6,6 +6,10 @@ residual add are quantized, as are both of a product, gates (sigmoids) among the
 input, inputs of a concatenation share one, and a resize has its own; logits stay float. This is what TensorRT requires,
 and it is exactly re-expressible in u8 for CPUs.
 
+What has no integer kernel worth having is computed in float from rounded values, and rounded again where an integer
+operation reads it: transposed convolutions, layer normalisation, GELU, and the functions that a family's file names in
+its ``FLOAT``.
+
 Every number is chosen so that float32 holds it exactly, in whatever order an engine computes: scales of activations are
 powers of two, folded scales of weights have 6 bits of mantissa, and biases are whole steps of the integer sums that
 they are added to. Otherwise engines would differ in last bits, one of which now and then tips a rounding; and since
@@ -20,6 +24,7 @@ from __future__ import annotations
 
 import math
 import operator
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Literal
@@ -33,7 +38,7 @@ from edgeseg.compress.fold import gain_and_bias
 from edgeseg.errors import NetworkError
 from edgeseg.outputs import Outputs
 
-Kind = Literal["input", "conv", "bn", "relu", "gate", "add", "mul", "pool", "maxpool", "resize", "concat"]
+Kind = Literal["input", "conv", "bn", "relu", "gate", "add", "mul", "pool", "maxpool", "resize", "concat", "float"]
 MODULES: dict[type[nn.Module], Kind] = {
     nn.Conv2d: "conv",
     nn.BatchNorm2d: "bn",
@@ -45,6 +50,9 @@ MODULES: dict[type[nn.Module], Kind] = {
     nn.AdaptiveAvgPool2d: "pool",
     nn.MaxPool2d: "maxpool",
     nn.Upsample: "resize",
+    nn.ConvTranspose2d: "float",
+    nn.LayerNorm: "float",
+    nn.GELU: "float",
 }
 FUNCTIONS: dict[object, Kind] = {
     operator.add: "add",
@@ -61,6 +69,9 @@ FUNCTIONS: dict[object, Kind] = {
     F.adaptive_avg_pool2d: "pool",
     F.max_pool2d: "maxpool",
 }
+# What only moves values: a rounded one stays rounded.
+MOVES = (crop, operator.getitem, torch.chunk, torch.split, torch.flatten, torch.permute, torch.transpose, torch.reshape)
+MOVING_METHODS = ("chunk", "split", "flatten", "permute", "transpose", "reshape", "view", "contiguous")
 SAMPLES = 20_000  # activations kept per tensor and calibration batch
 MANTISSA = 6  # bits of a folded weight scale: times any sum that stays in range, up to 18 bits, exact in float32
 
@@ -118,6 +129,7 @@ class QuantConv2d(nn.Conv2d):
     bits: int
     quantize: bool
     normalised_by: tuple[()] | tuple[GridBatchNorm2d]  # a tuple: not a submodule
+    reads: tuple[()] | tuple[ActivationQuantizer]  # where nothing normalises it: what rounds its input
 
     @classmethod
     def of(cls, conv: nn.Conv2d, bits: int) -> QuantConv2d:
@@ -126,7 +138,7 @@ class QuantConv2d(nn.Conv2d):
         nn.Module.__init__(self)
         self.__dict__.update({k: v for k, v in conv.__dict__.items() if k not in ("_parameters", "_buffers")})
         self._parameters, self._buffers = conv._parameters, conv._buffers
-        self.bits, self.quantize, self.normalised_by = bits, True, ()
+        self.bits, self.quantize, self.normalised_by, self.reads = bits, True, (), ()
         return self
 
     @property
@@ -153,7 +165,16 @@ class QuantConv2d(nn.Conv2d):
             return super().forward(x)
         if self.normalised_by and self.normalised_by[0].folds:
             return self._conv_forward(x, self.integers(), None)
+        if self.reads and not self.training and self.reads[0].mode == "quantize":
+            scale, bias = self.folded()
+            return self._conv_forward(x, self.integers(), None) * scale.view(-1, 1, 1) + bias.view(-1, 1, 1)
         return self._conv_forward(x, self.rounded(), self.bias)
+
+    def folded(self) -> tuple[Tensor, Tensor]:
+        """Per output channel (C,), where nothing normalises it: the scale of the integer weights, and the bias."""
+        scale = with_short_mantissa(self.weight_scale().detach())
+        bias = torch.zeros_like(scale) if self.bias is None else self.bias
+        return scale, on_grid(bias, self.reads[0].scale * scale) if self.reads else bias
 
 
 class GridBatchNorm2d(nn.BatchNorm2d):
@@ -191,6 +212,37 @@ class GridBatchNorm2d(nn.BatchNorm2d):
         gain, bias = gain_and_bias(conv, self)
         scale = with_short_mantissa(conv.weight_scale().detach() * gain)
         return scale, on_grid(bias, rounded.scale * scale.abs())
+
+
+class LoneBatchNorm2d(nn.BatchNorm2d):
+    """Batch normalisation behind a sum or a concatenation, as published networks have it: a product and a sum.
+
+    Its scale is one that makes the product exact, so that engines differ in nothing, fused or not.
+    """
+
+    quantize: bool
+
+    @classmethod
+    def of(cls, bn: nn.BatchNorm2d) -> LoneBatchNorm2d:
+        """The same normalisation, sharing its parameters and statistics."""
+        self = cls.__new__(cls)
+        nn.Module.__init__(self)
+        self.__dict__.update({k: v for k, v in bn.__dict__.items() if k not in ("_parameters", "_buffers")})
+        self._parameters, self._buffers = bn._parameters, bn._buffers
+        self.quantize = True
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training or not self.quantize:
+            return super().forward(x)
+        scale, bias = self.folded()
+        return x * scale.view(-1, 1, 1) + bias.view(-1, 1, 1)
+
+    def folded(self) -> tuple[Tensor, Tensor]:
+        """Per channel (C,): what it multiplies by, and what it adds."""
+        assert self.running_var is not None and self.running_mean is not None
+        gain = with_short_mantissa(self.weight / torch.sqrt(self.running_var + self.eps))
+        return gain, self.bias - self.running_mean * gain
 
 
 def with_short_mantissa(x: Tensor) -> Tensor:
@@ -236,7 +288,10 @@ def _insert_quantizers(graph: fx.GraphModule, input_scale: float | None) -> None
     values = [
         node
         for node in graph.graph.nodes
-        if kind(graph, node) is not None and node not in logits and not _fused_into_next(graph, node)
+        if kind(graph, node) is not None
+        and node not in logits
+        and not _fused_into_next(graph, node)
+        and not (kind(graph, node) == "float" and _read_in_float(graph, node))
     ]
     leaders = _shared_scales(graph, values)
     graph.quantizers = nn.ModuleDict({node.name: ActivationQuantizer() for node in values if leaders[node] is node})
@@ -249,25 +304,39 @@ def _insert_quantizers(graph: fx.GraphModule, input_scale: float | None) -> None
         if node.op == "placeholder" and input_scale is not None:
             graph.quantizers[leaders[node].name].fix(input_scale)
     for node in graph.graph.nodes:
-        _round_bias(graph, node)
+        if kind(graph, node) == "conv":
+            _put_on_grid(graph, node)
+    for node in graph.graph.nodes:
+        if kind(graph, node) == "bn" and kind(graph, node.args[0]) != "conv":
+            bn = str(node.target)
+            graph.set_submodule(bn, LoneBatchNorm2d.of(graph.get_submodule(bn)))  # type: ignore[arg-type]
     graph.graph.lint()
     graph.recompile()
 
 
-def _round_bias(graph: fx.GraphModule, conv: fx.Node) -> None:
-    """Let the normalisation behind a convolution of rounded values add its bias in whole steps."""
-    users = list(conv.users)
-    if kind(graph, conv) != "conv" or len(users) != 1 or kind(graph, users[0]) != "bn":
+def _put_on_grid(graph: fx.GraphModule, conv: fx.Node) -> None:
+    """Let a convolution of rounded values, or the normalisation behind it, add its bias in whole steps."""
+    source = _unmoved(conv.args[0])
+    if source.op != "call_module" or not str(source.target).startswith("quantizers."):
         return
-    source = _uncropped(conv.args[0])
-    if source.op == "call_module" and str(source.target).startswith("quantizers."):
-        modules = (graph.get_submodule(str(n.target)) for n in (users[0], conv, source))
-        graph.set_submodule(str(users[0].target), GridBatchNorm2d.of(*modules))  # type: ignore[arg-type]
+    module, rounded = (graph.get_submodule(str(n.target)) for n in (conv, source))
+    users = list(conv.users)
+    if len(users) == 1 and kind(graph, users[0]) == "bn":
+        bn = str(users[0].target)
+        graph.set_submodule(bn, GridBatchNorm2d.of(graph.get_submodule(bn), module, rounded))  # type: ignore[arg-type]
+    else:
+        module.reads = (rounded,)  # type: ignore[assignment]
 
 
-def _uncropped(node: object) -> fx.Node:
-    """The node that a crop, which changes no value, takes its values from."""
-    while isinstance(node, fx.Node) and node.target is crop:
+def _moves(node: fx.Node) -> bool:
+    return (node.op == "call_function" and node.target in MOVES) or (
+        node.op == "call_method" and node.target in MOVING_METHODS
+    )
+
+
+def _unmoved(node: object) -> fx.Node:
+    """The node that a crop, a split or a transposition, which change no value, takes its values from."""
+    while isinstance(node, fx.Node) and _moves(node):
         node = node.args[0]
     assert isinstance(node, fx.Node)
     return node
@@ -281,8 +350,14 @@ def kind(graph: fx.GraphModule, node: fx.Node) -> Kind | None:
         module = graph.get_submodule(str(node.target))
         return next((k for cls, k in MODULES.items() if isinstance(module, cls)), None)
     if node.op == "call_function":
-        return FUNCTIONS.get(node.target)
+        return FUNCTIONS.get(node.target, "float" if _declared_float(node.target) else None)
     return None
+
+
+def _declared_float(function: object) -> bool:
+    """Whether a family's file has a function of its own, one node for torch.fx, that it wants in float."""
+    family = sys.modules.get(getattr(function, "__module__", None) or "")
+    return getattr(function, "__name__", None) in getattr(family, "FLOAT", ())
 
 
 def _logits(graph: fx.GraphModule) -> set[fx.Node]:
@@ -303,15 +378,23 @@ def returned(graph: fx.GraphModule) -> Outputs:
 
 
 def _fused_into_next(graph: fx.GraphModule, node: fx.Node) -> bool:
-    """An engine computes conv -> bn -> relu, add -> relu and mul -> relu as one, and a gate behind a convolution too:
-    only what comes out at the end is rounded."""
+    """An engine computes conv -> bn -> relu as one, add -> relu and mul -> relu too, also with a normalisation of their
+    own between, and a gate behind a convolution: only what comes out at the end is rounded."""
     users = [u for u in node.users if not _reads_shape(u)]
     if len(users) != 1:
         return False
     here, after = kind(graph, node), kind(graph, users[0])
     if here == "conv":
         return after in ("bn", "relu", "gate")
-    return (here == "bn" and after in ("relu", "gate")) or (here in ("add", "mul") and after == "relu")
+    if here == "bn":
+        return after in ("relu", "gate")
+    return here in ("add", "mul", "float") and after in ("bn", "relu")
+
+
+def _read_in_float(graph: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether nothing computed in integers reads what a float operation says."""
+    readers = [u for u in node.users if not _reads_shape(u)]
+    return all(_read_in_float(graph, u) if _moves(u) else kind(graph, u) in (None, "float") for u in readers)
 
 
 def _reads_shape(node: fx.Node) -> bool:
@@ -336,7 +419,7 @@ def _shared_scales(graph: fx.GraphModule, values: list[fx.Node]) -> dict[fx.Node
         elif kind(graph, node) == "concat":
             sources = list(node.args[0])  # type: ignore[arg-type]
         for source in sources:
-            source = _uncropped(source)
+            source = _unmoved(source)
             if source in leader:
                 first, second = sorted((find(source), find(node)))  # fx orders nodes as they run
                 leader[second] = first
@@ -374,5 +457,5 @@ def _switch(graph: nn.Module, mode: Literal["quantize", "observe", "float"], *, 
     for module in graph.modules():
         if isinstance(module, ActivationQuantizer):
             module.mode = mode if not (module.fixed and mode == "observe") else "float"
-        elif isinstance(module, QuantConv2d):
+        elif isinstance(module, QuantConv2d | LoneBatchNorm2d):
             module.quantize = weights

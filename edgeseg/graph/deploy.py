@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from edgeseg.compress.fold import gain_and_bias
-from edgeseg.compress.qat import ActivationQuantizer, GridBatchNorm2d, QuantConv2d, kind, returned
+from edgeseg.compress.qat import ActivationQuantizer, GridBatchNorm2d, LoneBatchNorm2d, QuantConv2d, kind, returned
 
 OPSET = 20
 
@@ -42,8 +42,8 @@ class IntegerConv2d(nn.Module):
 
     def __init__(self, conv: QuantConv2d, bn: nn.BatchNorm2d | None) -> None:
         super().__init__()
-        if isinstance(bn, GridBatchNorm2d):
-            folded, bias = (t.detach() for t in bn.folded())
+        if bn is None or isinstance(bn, GridBatchNorm2d):
+            folded, bias = (t.detach() for t in (conv if bn is None else bn).folded())
         else:
             gain, bias = (t.detach() for t in gain_and_bias(conv, bn))
             folded = conv.weight_scale().detach() * gain
@@ -59,6 +59,19 @@ class IntegerConv2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         weight = dequantize(self.integers, self.scale, self.zero, axis=0)
         return torch.conv2d(x, weight, self.bias, *self.where)
+
+
+class ScaleShift(nn.Module):
+    """A batch normalisation that has no convolution to be folded into."""
+
+    def __init__(self, bn: LoneBatchNorm2d) -> None:
+        super().__init__()
+        scale, bias = (t.detach().view(-1, 1, 1) for t in bn.folded())
+        self.register_buffer("scale", scale)
+        self.register_buffer("bias", bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.scale + self.bias
 
 
 def quantize(x: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
@@ -96,6 +109,9 @@ def deploy(
         if bn:
             bn.replace_all_uses_with(node)
             graph.erase_node(bn)
+    for name, module in list(network.named_modules()):
+        if isinstance(module, LoneBatchNorm2d):
+            network.set_submodule(name, ScaleShift(module))
     for name, quantizer in list(network.quantizers.items()):
         network.quantizers[name] = rounding(quantizer)
     network.delete_all_unused_submodules()

@@ -168,7 +168,7 @@ def convolutions(model: onnx.ModelProto) -> dict[str, list[str]]:
     links = Links(model.graph)
     found: dict[str, list[str]] = {"int8": [], "float": []}
     for node in model.graph.node:
-        if node.op_type == "Conv":
+        if node.op_type in ("Conv", "ConvTranspose"):
             inputs = all(links.made_by(i, "DequantizeLinear") for i in node.input[:2])
             found["int8" if inputs and _rounded(links, node.output[0]) else "float"].append(node.name)
     return found

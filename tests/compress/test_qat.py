@@ -184,3 +184,68 @@ def test_every_student_stays_close_to_itself(name):
         ours, theirs = graph(images).logits, net.eval()(images).logits
     assert (ours - theirs).abs().mean() < 0.2 * theirs.abs().mean()
     assert ours.shape == theirs.shape
+
+
+class Late(nn.Module):
+    """As published networks have them: a normalisation behind a sum, and a transposed convolution in between."""
+
+    stride = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.Conv2d(3, 8, 3, 2, 1)
+        self.norm = nn.Sequential(nn.BatchNorm2d(8), nn.PReLU(8))
+        self.up = nn.ConvTranspose2d(8, 8, 2, 2)
+        self.head = nn.Conv2d(8, 4, 1)
+
+    def forward(self, x: torch.Tensor) -> Outputs:
+        x = self.norm(self.a(x) + self.b(x))
+        return Outputs(self.head(self.up(x)))
+
+
+def test_float_operations_are_rounded_where_integers_read_them(images):
+    torch.manual_seed(0)
+    net = Late()
+    net.train()(torch.randn(8, 3, 16, 24))
+    graph = calibrated(net, images)
+    assert sorted(graph.quantizers) == ["a", "b", "norm_1", "up", "x"]  # the sum only behind its normalisation
+    assert isinstance(graph.get_submodule("up"), nn.ConvTranspose2d)
+    scale, bias = graph.get_submodule("norm.0").folded()
+    assert torch.equal(torch.frexp(scale)[0] * 2**qat.MANTISSA, (torch.frexp(scale)[0] * 2**qat.MANTISSA).round())
+    bn = net.norm[0]
+    torch.testing.assert_close(bias, bn.bias - bn.running_mean * scale)
+
+
+def test_a_bias_without_normalisation_is_whole_steps_too(images):
+    torch.manual_seed(0)
+    graph = calibrated(Late(), images)
+    conv = graph.get_submodule("b")
+    scale, bias = (t.detach() for t in conv.folded())
+    steps = bias / (graph.quantizers["x"].scale * scale)
+    assert torch.equal(steps, steps.round())
+    assert (bias - conv.bias.detach()).abs().max() <= 0.51 * float((graph.quantizers["x"].scale * scale).max())
+
+
+class Declared(nn.Module):
+    """It reads a function that its file names in ``FLOAT``: one operation between float ones, nothing rounded."""
+
+    stride = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.act, self.head = nn.Conv2d(3, 8, 1), nn.GELU(), nn.Conv2d(8, 4, 1)
+
+    def forward(self, x: torch.Tensor) -> Outputs:
+        return Outputs(self.head(self.act(halved(self.a(x)))))
+
+
+FLOAT = ("halved",)
+
+
+@torch.fx.wrap
+def halved(x: torch.Tensor) -> torch.Tensor:
+    return x / 2
+
+
+def test_what_a_file_declares_stays_float(images):
+    assert sorted(calibrated(Declared(), images).quantizers) == ["a", "act", "x"]
