@@ -47,6 +47,49 @@ class Residual(nn.Module):
         return self.relu(self.body(x) + (x if self.shortcut is None else self.shortcut(x)))
 
 
+class Bottleneck(nn.Module):
+    """1x1, 3x3 and 1x1 convolutions to twice ``planes`` channels plus a shortcut; no ReLU behind the sum.
+
+    The shortcut is a 1x1 convolution where the shape changes, else the input itself.
+    """
+
+    def __init__(self, inputs: int, planes: int, stride: int = 1) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            conv_bn(inputs, planes, 1), conv_bn(planes, planes, 3, stride), conv_bn(planes, 2 * planes, 1, relu=False)
+        )
+        same = stride == 1 and inputs == 2 * planes
+        self.shortcut = None if same else conv_bn(inputs, 2 * planes, 1, stride, relu=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x) + (x if self.shortcut is None else self.shortcut(x))
+
+
+class DAPPM(nn.Module):
+    """Deep aggregation pyramid pooling: averages over growing windows, each refined on top of the one before.
+
+    Hong et al. 2021, https://arxiv.org/abs/2101.06085. No ReLU behind the sum.
+    """
+
+    def __init__(self, inputs: int, planes: int, outputs: int) -> None:
+        super().__init__()
+        self.same = conv_bn(inputs, planes, 1)
+        self.strides = (2, 4, 8)
+        pools = [nn.AvgPool2d(2 * s + 1, s, s, count_include_pad=False) for s in self.strides]
+        self.pools = nn.ModuleList(
+            nn.Sequential(pool, conv_bn(inputs, planes, 1)) for pool in (*pools, nn.AdaptiveAvgPool2d(1))
+        )
+        self.refine = nn.ModuleList(conv_bn(planes, planes) for _ in self.pools)
+        self.compress = conv_bn(planes * (1 + len(self.pools)), outputs, 1, relu=False)
+        self.shortcut = conv_bn(inputs, outputs, 1, relu=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = [self.same(x)]  # each (N, planes, h, w)
+        for pool, refine, stride in zip(self.pools, self.refine, (*self.strides, None), strict=True):
+            maps.append(refine(resize_as(pool(x), x, stride) + maps[-1]))
+        return self.compress(torch.cat(maps, 1)) + self.shortcut(x)
+
+
 class ShortTermDense(nn.Module):
     """Four convolutions in a row, each narrower than the one before, beside each other in the result.
 

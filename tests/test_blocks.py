@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from edgeseg.blocks import Residual, ShortTermDense, conv_bn, initialise, resize_as, scaled, stdc_stages
+from edgeseg.blocks import Bottleneck, Residual, ShortTermDense, conv_bn, initialise, resize_as, scaled, stdc_stages
 
 
 @pytest.mark.parametrize(
@@ -77,3 +77,13 @@ def test_stdc_stages_halve_and_widen():
     for stage, want, size in zip(stages, channels, ((45, 61), (23, 31), (12, 16), (6, 8), (3, 4)), strict=True):
         x = stage(x)
         assert x.shape == (2, want, *size)
+
+
+@pytest.mark.parametrize(("planes", "stride", "same"), [(4, 1, True), (8, 1, False), (4, 2, False)])
+def test_a_bottleneck_of_zeros_is_its_shortcut(planes, stride, same):
+    block = Bottleneck(8, planes, stride).eval()
+    for p in block.body.parameters():
+        nn.init.zeros_(p)
+    x = torch.randn(1, 8, 6, 6)
+    assert (block.shortcut is None) == same
+    torch.testing.assert_close(block(x), x if same else block.shortcut(x))

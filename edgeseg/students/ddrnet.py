@@ -21,10 +21,9 @@ It differs from the authors' network so that integer engines can run each convol
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
-from edgeseg.blocks import Residual, conv_bn, head, initialise, resize_as, scaled
+from edgeseg.blocks import DAPPM, Bottleneck, Residual, conv_bn, head, initialise, resize_as, scaled
 from edgeseg.outputs import Outputs
 
 Blocks = tuple[int, int, tuple[int, ...], int]  # residual blocks of conv2, of conv3, of each part of conv4, of conv5
@@ -60,42 +59,6 @@ def _ddrnet(
 ) -> DDRNet:
     planes, pooled, hidden = (scaled(c, width) for c in channels)
     return DDRNet(num_classes, planes, pooled, hidden, blocks, auxiliary=auxiliary)
-
-
-class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions to twice ``planes`` channels plus a shortcut; no ReLU behind the sum."""
-
-    def __init__(self, inputs: int, planes: int, stride: int = 1) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            conv_bn(inputs, planes, 1), conv_bn(planes, planes, 3, stride), conv_bn(planes, 2 * planes, 1, relu=False)
-        )
-        self.shortcut = conv_bn(inputs, 2 * planes, 1, stride, relu=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.body(x) + self.shortcut(x)
-
-
-class DAPPM(nn.Module):
-    """Deep aggregation pyramid pooling: averages over growing windows, each refined on top of the one before."""
-
-    def __init__(self, inputs: int, planes: int, outputs: int) -> None:
-        super().__init__()
-        self.same = conv_bn(inputs, planes, 1)
-        self.strides = (2, 4, 8)
-        pools = [nn.AvgPool2d(2 * s + 1, s, s, count_include_pad=False) for s in self.strides]
-        self.pools = nn.ModuleList(
-            nn.Sequential(pool, conv_bn(inputs, planes, 1)) for pool in (*pools, nn.AdaptiveAvgPool2d(1))
-        )
-        self.refine = nn.ModuleList(conv_bn(planes, planes) for _ in self.pools)
-        self.compress = conv_bn(planes * (1 + len(self.pools)), outputs, 1, relu=False)
-        self.shortcut = conv_bn(inputs, outputs, 1, relu=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        maps = [self.same(x)]  # each (N, planes, h, w)
-        for pool, refine, stride in zip(self.pools, self.refine, (*self.strides, None), strict=True):
-            maps.append(refine(resize_as(pool(x), x, stride) + maps[-1]))
-        return self.compress(torch.cat(maps, 1)) + self.shortcut(x)
 
 
 class DDRNet(nn.Module):
