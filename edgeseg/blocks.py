@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
@@ -46,6 +47,89 @@ class Residual(nn.Module):
         return self.relu(self.body(x) + (x if self.shortcut is None else self.shortcut(x)))
 
 
+class Bottleneck(nn.Module):
+    """1x1, 3x3 and 1x1 convolutions to twice ``planes`` channels plus a shortcut; no ReLU behind the sum.
+
+    The shortcut is a 1x1 convolution where the shape changes, else the input itself.
+    """
+
+    def __init__(self, inputs: int, planes: int, stride: int = 1) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            conv_bn(inputs, planes, 1), conv_bn(planes, planes, 3, stride), conv_bn(planes, 2 * planes, 1, relu=False)
+        )
+        same = stride == 1 and inputs == 2 * planes
+        self.shortcut = None if same else conv_bn(inputs, 2 * planes, 1, stride, relu=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x) + (x if self.shortcut is None else self.shortcut(x))
+
+
+class DAPPM(nn.Module):
+    """Deep aggregation pyramid pooling: averages over growing windows, each refined on top of the one before.
+
+    Hong et al. 2021, https://arxiv.org/abs/2101.06085. No ReLU behind the sum.
+    """
+
+    def __init__(self, inputs: int, planes: int, outputs: int) -> None:
+        super().__init__()
+        self.same = conv_bn(inputs, planes, 1)
+        self.strides = (2, 4, 8)
+        pools = [nn.AvgPool2d(2 * s + 1, s, s, count_include_pad=False) for s in self.strides]
+        self.pools = nn.ModuleList(
+            nn.Sequential(pool, conv_bn(inputs, planes, 1)) for pool in (*pools, nn.AdaptiveAvgPool2d(1))
+        )
+        self.refine = nn.ModuleList(conv_bn(planes, planes) for _ in self.pools)
+        self.compress = conv_bn(planes * (1 + len(self.pools)), outputs, 1, relu=False)
+        self.shortcut = conv_bn(inputs, outputs, 1, relu=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = [self.same(x)]  # each (N, planes, h, w)
+        for pool, refine, stride in zip(self.pools, self.refine, (*self.strides, None), strict=True):
+            maps.append(refine(resize_as(pool(x), x, stride) + maps[-1]))
+        return self.compress(torch.cat(maps, 1)) + self.shortcut(x)
+
+
+class ShortTermDense(nn.Module):
+    """Four convolutions in a row, each narrower than the one before, beside each other in the result.
+
+    The STDC module of Fan et al. 2021, "Rethinking BiSeNet For Real-time Semantic Segmentation",
+    https://arxiv.org/abs/2104.13188. Of the ``outputs`` channels, a multiple of 64, the first, a 1x1 convolution, makes
+    half and the others, 3x3, a quarter, an eighth and an eighth. With ``stride`` 2 a depthwise convolution shrinks what
+    the second reads, an average pool what the first adds to the result.
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
+        super().__init__()
+        half, quarter, eighth = (outputs // n for n in (2, 4, 8))
+        self.first = conv_bn(inputs, half, 1)
+        self.shrink = conv_bn(half, half, 3, 2, groups=half, relu=False) if stride == 2 else None
+        self.pool = nn.AvgPool2d(3, 2, 1, count_include_pad=False) if stride == 2 else None
+        self.others = nn.ModuleList(conv_bn(i, o) for i, o in ((half, quarter), (quarter, eighth), (eighth, eighth)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = self.first(x)
+        parts = [first if self.pool is None else self.pool(first)]
+        x = first if self.shrink is None else self.shrink(first)
+        for conv in self.others:
+            x = conv(x)
+            parts.append(x)
+        return torch.cat(parts, 1)
+
+
+def stdc_stages(blocks: tuple[int, int, int], width: float) -> tuple[nn.ModuleList, list[int]]:
+    """The five stages of an STDC network, each of half the resolution of the one before, and their channels.
+
+    ``blocks``: STDC modules of the last three; (2, 2, 2) is STDC1, (4, 5, 3) is STDC2.
+    """
+    channels = [scaled(32, width), scaled(64, width), *(8 * scaled(c / 8, width) for c in (256, 512, 1024))]
+    stages = [conv_bn(3, channels[0], 3, 2), conv_bn(channels[0], channels[1], 3, 2)]
+    for inputs, outputs, n in zip(channels[1:], channels[2:], blocks, strict=False):
+        rest = (ShortTermDense(outputs, outputs) for _ in range(n - 1))
+        stages.append(nn.Sequential(ShortTermDense(inputs, outputs, 2), *rest))
+    return nn.ModuleList(stages), channels
+
+
 def head(inputs: int, hidden: int, num_classes: int) -> nn.Sequential:
     """A 3x3 convolution and a classifier: (N, inputs, h, w) to logits (N, num_classes, h, w)."""
     return nn.Sequential(conv_bn(inputs, hidden), nn.Conv2d(hidden, num_classes, 1))
@@ -70,7 +154,7 @@ def crop(x: Tensor, size_hw: tuple[int, int]) -> Tensor:
     return x[..., :h, :w]
 
 
-def scaled(channels: int, width: float) -> int:
+def scaled(channels: float, width: float) -> int:
     """``channels * width`` to the nearest multiple of 8, at least 8: integer kernels work on blocks of 8 channels."""
     return max(8, int(channels * width / 8 + 0.5) * 8)
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from edgeseg.blocks import Residual, conv_bn, initialise, resize_as, scaled
+from edgeseg.blocks import Bottleneck, Residual, ShortTermDense, conv_bn, initialise, resize_as, scaled, stdc_stages
 
 
 @pytest.mark.parametrize(
@@ -54,3 +54,36 @@ def test_classifiers_start_with_the_variance_of_their_input():
     initialise(layer)
     assert layer.weight.var().item() == pytest.approx(1 / 256, rel=0.1)
     assert not layer.bias.any()
+
+
+@pytest.mark.parametrize(("stride", "pooled"), [(1, torch.ones(1, 32, 6, 9)), (2, torch.ones(1, 32, 3, 5))])
+def test_a_short_term_dense_module_keeps_every_convolution_in_its_result(stride, pooled):
+    block = ShortTermDense(16, 64, stride).eval()
+    parts = []
+    for conv in block.others:
+        conv.register_forward_hook(lambda _, __, out: parts.append(out))
+    nn.init.zeros_(block.first[1].weight)
+    nn.init.ones_(block.first[1].bias)
+    with torch.no_grad():
+        out = block(torch.randn(1, 16, 6, 9))
+    assert [p.shape[1] for p in parts] == [16, 8, 8]
+    torch.testing.assert_close(out, torch.cat((pooled, *parts), 1))  # an average of ones is one at the border too
+
+
+def test_stdc_stages_halve_and_widen():
+    stages, channels = stdc_stages((1, 1, 1), 0.25)
+    assert channels == [8, 16, 64, 128, 256]
+    x = torch.randn(2, 3, 90, 122)
+    for stage, want, size in zip(stages, channels, ((45, 61), (23, 31), (12, 16), (6, 8), (3, 4)), strict=True):
+        x = stage(x)
+        assert x.shape == (2, want, *size)
+
+
+@pytest.mark.parametrize(("planes", "stride", "same"), [(4, 1, True), (8, 1, False), (4, 2, False)])
+def test_a_bottleneck_of_zeros_is_its_shortcut(planes, stride, same):
+    block = Bottleneck(8, planes, stride).eval()
+    for p in block.body.parameters():
+        nn.init.zeros_(p)
+    x = torch.randn(1, 8, 6, 6)
+    assert (block.shortcut is None) == same
+    torch.testing.assert_close(block(x), x if same else block.shortcut(x))

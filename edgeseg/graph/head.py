@@ -60,12 +60,12 @@ def take_pixels(model: onnx.ModelProto, contract: Contract, *, fold: bool = True
 
 
 def pixels_are_integers(model: onnx.ModelProto) -> None:
-    """In an unsigned graph, let the first convolution read the pixels themselves, padded and never made floats.
+    """In an unsigned graph, let the first convolutions read the pixels themselves, padded and never made floats.
 
     With pixel p and step s the rounded input is ``s (p - 128)``, so the convolution of it is that of ``s p`` less
     ``128 s`` times the sum of the weights, which its bias takes over; at the border too, where the frame is padded with
     128 beforehand. The zero-point becomes 0: with another one OpenVINO falls back to float (seen in 2026.4). Where the
-    head computes anything else, or is not read by one convolution alone, it stays as it is.
+    head computes anything else, or is not read by convolutions alone that pad alike, it stays as it is.
     """
     graph = model.graph
     links = Links(graph)
@@ -76,17 +76,22 @@ def pixels_are_integers(model: onnx.ModelProto) -> None:
     _, step, zero = rounding.input
     same = [(constants[f"pixels.{name}"] == constants[other]).all() for name, other in (("gain", step), ("mean", zero))]
     readers = links.readers[links.readers[rounding.output[0]][0].output[0]]
-    if not all(same) or [reader.op_type for reader in readers] != ["Conv"]:
+    paddings = {tuple(a.ints) for reader in readers for a in reader.attribute if a.name == "pads"}
+    if not all(same) or {reader.op_type for reader in readers} != {"Conv"} or len(paddings) != 1:
         return
-    (conv,) = readers
-    weights = links.maker[conv.input[1]]
-    integers, scale = (constants[name].astype(np.float64) for name in weights.input[:2])
-    own = constants[conv.input[2]] if len(conv.input) > 2 else 0.0  # exporters leave out a bias of zeros
-    bias = own - constants[zero] * constants[step] * scale * integers.sum((1, 2, 3))
-    conv.input[:] = ["pixels.planes_of_steps", conv.input[1], _constant(graph, "pixels.bias", bias)]
-    (pads,) = (a for a in conv.attribute if a.name == "pads")
-    top, left, bottom, right = pads.ints
-    pads.ints[:] = [0, 0, 0, 0]
+    for conv in readers:
+        weights = links.maker[conv.input[1]]
+        integers, scale = (constants[name].astype(np.float64) for name in weights.input[:2])
+        own = constants[conv.input[2]] if len(conv.input) > 2 else 0.0  # exporters leave out a bias of zeros
+        bias = own - constants[zero] * constants[step] * scale * integers.sum((1, 2, 3))
+        conv.input[:] = [
+            "pixels.planes_of_steps",
+            conv.input[1],
+            _constant(graph, f"pixels.bias_of.{conv.name}", bias),
+        ]
+        (pads,) = (a for a in conv.attribute if a.name == "pads")
+        pads.ints[:] = [0, 0, 0, 0]
+    ((top, left, bottom, right),) = paddings
     graph.initializer.append(numpy_helper.from_array(np.array([0, top, left, 0, 0, bottom, right, 0]), "pixels.pads"))
     graph.initializer.append(numpy_helper.from_array(np.array(0, np.uint8), "pixels.zero"))
     head = [
@@ -94,7 +99,9 @@ def pixels_are_integers(model: onnx.ModelProto) -> None:
         helper.make_node(
             "DequantizeLinear", ["pixels.padded", step, "pixels.zero"], ["pixels.steps"], name="pixels.Steps"
         ),
-        helper.make_node("Transpose", ["pixels.steps"], [conv.input[0]], name="pixels.Planes", perm=TO_PLANES),
+        helper.make_node(
+            "Transpose", ["pixels.steps"], ["pixels.planes_of_steps"], name="pixels.Planes", perm=TO_PLANES
+        ),
     ]
     _replace_nodes(graph, [*head, *graph.node])
     drop_unused(graph)

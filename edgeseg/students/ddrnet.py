@@ -1,14 +1,19 @@
-"""DDRNet-23-slim: two branches, one that keeps H/8 for detail and one that shrinks to H/64 for context.
+"""DDRNet-23-slim, -23 and -39: two branches, one that keeps H/8 for detail and one that shrinks to H/64 for context.
 
 Hong et al. 2021, "Deep Dual-resolution Networks for Real-time and Accurate Semantic Segmentation of Road Scenes",
-https://arxiv.org/abs/2101.06085. The paper gives 5.7 M parameters and 36.3 G multiply-adds at 1024 x 2048 with 19
-classes (5,695,987 and 36.28 G counted on the authors' network). This one has 5,690,035 and 36.28 G, and with its
-auxiliary head, in training, 38,227 parameters more.
+https://arxiv.org/abs/2101.06085. Parameters and multiply-adds at 1024 x 2048 with 19 classes, without the auxiliary
+head, which is there in training only:
+
+    network         paper            authors' network, counted   this one                with its auxiliary head
+    DDRNet-23-slim   5.7 M,  36.3 G   5,695,987,  36.28 G         5,690,035,  36.28 G    38,227 parameters more
+    DDRNet-23       20.1 M, 143.1 G  20,148,947, 143.06 G        20,137,043, 143.06 G   150,163
+    DDRNet-39       32.3 M, 281.2 G  32,360,275, 281.12 G        32,348,371, 281.11 G   300,307
 
 It differs from the authors' network so that integer engines can run each convolution, normalisation and ReLU as one:
 
 * conv-BN-ReLU everywhere, where theirs has BN-ReLU-conv in the pyramid pooling and the heads; this normalises fewer
-  channels: 5,632 parameters less in the pooling, 256 in the head (and 64 less for two biases in front of a BN);
+  channels: in the slim one 5,632 parameters less in the pooling, 256 in the head (and 64 less for two biases in front
+  of a BN), in the others 11,264, 512 and 128;
 * every residual block ends in a ReLU, where theirs leaves it out at the end of a stage and applies it at each use;
 * average pools do not count padding, which some integer kernels get wrong when they should;
 * where sizes are odd, maps are enlarged by 2, 4 or 8 and cropped, where theirs are stretched (see ``resize_as``).
@@ -16,13 +21,14 @@ It differs from the authors' network so that integer engines can run each convol
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
-from edgeseg.blocks import Residual, conv_bn, head, initialise, resize_as, scaled
+from edgeseg.blocks import DAPPM, Bottleneck, Residual, conv_bn, head, initialise, resize_as, scaled
 from edgeseg.outputs import Outputs
 
-__all__ = ["DDRNet", "ddrnet_23_slim"]
+Blocks = tuple[int, int, tuple[int, ...], int]  # residual blocks of conv2, of conv3, of each part of conv4, of conv5
+
+__all__ = ["DDRNet", "ddrnet_23", "ddrnet_23_slim", "ddrnet_39"]
 
 
 def ddrnet_23_slim(num_classes: int, *, width: float = 1.0, auxiliary: bool = True) -> DDRNet:
@@ -32,65 +38,56 @@ def ddrnet_23_slim(num_classes: int, *, width: float = 1.0, auxiliary: bool = Tr
     its first fusion, as in the authors' network, unless ``auxiliary=False``. Training needs two images or more in a
     batch: the pyramid's global average, one value per image and channel, is normalised over them.
     """
-    planes, pooled, hidden = (scaled(c, width) for c in (32, 128, 64))
-    return DDRNet(num_classes, planes, pooled, hidden, auxiliary=auxiliary)
+    return _ddrnet(num_classes, (32, 128, 64), width, (2, 2, (2,), 2), auxiliary=auxiliary)
 
 
-class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions to twice ``planes`` channels plus a shortcut; no ReLU behind the sum."""
-
-    def __init__(self, inputs: int, planes: int, stride: int = 1) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            conv_bn(inputs, planes, 1), conv_bn(planes, planes, 3, stride), conv_bn(planes, 2 * planes, 1, relu=False)
-        )
-        self.shortcut = conv_bn(inputs, 2 * planes, 1, stride, relu=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.body(x) + self.shortcut(x)
+def ddrnet_23(num_classes: int, *, width: float = 1.0, auxiliary: bool = True) -> DDRNet:
+    """DDRNet-23, of twice the channels of DDRNet-23-slim, logits (N, num_classes, H/8, W/8); options as there."""
+    return _ddrnet(num_classes, (64, 128, 128), width, (2, 2, (2,), 2), auxiliary=auxiliary)
 
 
-class DAPPM(nn.Module):
-    """Deep aggregation pyramid pooling: averages over growing windows, each refined on top of the one before."""
+def ddrnet_39(num_classes: int, *, width: float = 1.0, auxiliary: bool = True) -> DDRNet:
+    """DDRNet-39, deeper, and with a third exchange between its branches; logits and options as DDRNet-23-slim.
 
-    def __init__(self, inputs: int, planes: int, outputs: int) -> None:
-        super().__init__()
-        self.same = conv_bn(inputs, planes, 1)
-        self.strides = (2, 4, 8)
-        pools = [nn.AvgPool2d(2 * s + 1, s, s, count_include_pad=False) for s in self.strides]
-        self.pools = nn.ModuleList(
-            nn.Sequential(pool, conv_bn(inputs, planes, 1)) for pool in (*pools, nn.AdaptiveAvgPool2d(1))
-        )
-        self.refine = nn.ModuleList(conv_bn(planes, planes) for _ in self.pools)
-        self.compress = conv_bn(planes * (1 + len(self.pools)), outputs, 1, relu=False)
-        self.shortcut = conv_bn(inputs, outputs, 1, relu=False)
+    The auxiliary head reads the detail branch after its second fusion.
+    """
+    return _ddrnet(num_classes, (64, 128, 256), width, (3, 4, (3, 3), 3), auxiliary=auxiliary)
 
-    def forward(self, x: Tensor) -> Tensor:
-        maps = [self.same(x)]  # each (N, planes, h, w)
-        for pool, refine, stride in zip(self.pools, self.refine, (*self.strides, None), strict=True):
-            maps.append(refine(resize_as(pool(x), x, stride) + maps[-1]))
-        return self.compress(torch.cat(maps, 1)) + self.shortcut(x)
+
+def _ddrnet(
+    num_classes: int, channels: tuple[int, int, int], width: float, blocks: Blocks, *, auxiliary: bool
+) -> DDRNet:
+    planes, pooled, hidden = (scaled(c, width) for c in channels)
+    return DDRNet(num_classes, planes, pooled, hidden, blocks, auxiliary=auxiliary)
 
 
 class DDRNet(nn.Module):
-    """The 23-layer dual-resolution network of P = ``planes`` channels; convN of the context branch works at H / 2^N."""
+    """The dual-resolution network of P = ``planes`` channels; convN of the context branch works at H / 2^N.
+
+    The branches exchange their maps after each part of conv4 and after conv5.
+    """
 
     stride = 8
 
-    def __init__(self, num_classes: int, planes: int, pooled: int, hidden: int, *, auxiliary: bool) -> None:
+    def __init__(
+        self, num_classes: int, planes: int, pooled: int, hidden: int, blocks: Blocks, *, auxiliary: bool
+    ) -> None:
         super().__init__()
         p = planes
+        of_conv2, of_conv3, of_conv4, of_conv5 = blocks
         self.stem = nn.Sequential(conv_bn(3, p, 3, 2), conv_bn(p, p, 3, 2))
-        self.conv2 = _stage(p, p)
-        self.conv3 = _stage(p, 2 * p, 2)
+        self.conv2 = _stage(p, p, of_conv2)
+        self.conv3 = _stage(p, 2 * p, of_conv3, 2)
 
-        self.conv4 = _stage(2 * p, 4 * p, 2)
-        self.conv4_detail = _stage(2 * p, 2 * p)
-        self.down4 = conv_bn(2 * p, 4 * p, 3, 2, relu=False)
-        self.up4 = conv_bn(4 * p, 2 * p, 1, relu=False)
+        self.conv4 = nn.ModuleList(
+            _stage(4 * p if i else 2 * p, 4 * p, n, 1 if i else 2) for i, n in enumerate(of_conv4)
+        )
+        self.conv4_detail = nn.ModuleList(_stage(2 * p, 2 * p, n) for n in of_conv4)
+        self.down4 = nn.ModuleList(conv_bn(2 * p, 4 * p, 3, 2, relu=False) for _ in of_conv4)
+        self.up4 = nn.ModuleList(conv_bn(4 * p, 2 * p, 1, relu=False) for _ in of_conv4)
 
-        self.conv5 = _stage(4 * p, 8 * p, 2)
-        self.conv5_detail = _stage(2 * p, 2 * p)
+        self.conv5 = _stage(4 * p, 8 * p, of_conv5, 2)
+        self.conv5_detail = _stage(2 * p, 2 * p, of_conv5)
         self.down5 = nn.Sequential(conv_bn(2 * p, 4 * p, 3, 2), conv_bn(4 * p, 8 * p, 3, 2, relu=False))
         self.up5 = conv_bn(8 * p, 2 * p, 1, relu=False)
 
@@ -104,10 +101,11 @@ class DDRNet(nn.Module):
 
     def forward(self, images: Tensor) -> Outputs:
         """Logits at 1/8; features: detail (N, 4P, H/8), context (N, 4P, H/64), and their sum (N, 4P, H/8)."""
-        x = self.conv3(self.conv2(self.stem(images)))  # (N, 2P, H/8, W/8)
+        context = detail = self.conv3(self.conv2(self.stem(images)))  # (N, 2P, H/8, W/8)
 
-        context, detail = self.conv4(x), self.conv4_detail(x)  # (N, 4P, H/16, W/16), (N, 2P, H/8, W/8)
-        context, detail = self._exchange(context, detail, self.down4, self.up4, 2)
+        for conv, conv_detail, down, up in zip(self.conv4, self.conv4_detail, self.down4, self.up4, strict=True):
+            context, detail = conv(context), conv_detail(detail)  # (N, 4P, H/16, W/16), (N, 2P, H/8, W/8)
+            context, detail = self._exchange(context, detail, down, up, 2)
         early = detail
 
         context, detail = self.conv5(context), self.conv5_detail(detail)  # (N, 8P, H/32, W/32), (N, 2P, H/8, W/8)
@@ -126,5 +124,5 @@ class DDRNet(nn.Module):
         return self.relu(context + down(detail)), self.relu(detail + resize_as(up(context), detail, factor))
 
 
-def _stage(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(Residual(inputs, outputs, stride), Residual(outputs, outputs))
+def _stage(inputs: int, outputs: int, blocks: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(Residual(inputs, outputs, stride), *(Residual(outputs, outputs) for _ in range(blocks - 1)))

@@ -1,25 +1,38 @@
-"""DDRNet-23-slim against the figures of its paper."""
+"""DDRNets against the figures of their paper."""
 
+import pytest
 import torch
 
 from edgeseg.blocks import resize_as
 from edgeseg.networks import macs, parameters
-from edgeseg.students.ddrnet import DAPPM, ddrnet_23_slim
+from edgeseg.students.ddrnet import DAPPM, ddrnet_23, ddrnet_23_slim, ddrnet_39
 
-AUTHORS = 5_695_987  # parameters of the authors' network, without its auxiliary head
+# The network, its parameters and multiply-adds in the paper, parameters of the authors' network without its auxiliary
+# head, channels that its pyramid pooling sees, and parameters of our auxiliary head.
+FIGURES = [
+    (ddrnet_23_slim, 5.7, 36.3, 5_695_987, 512, 38_227),
+    (ddrnet_23, 20.1, 143.1, 20_148_947, 1024, 150_163),
+    (ddrnet_39, 32.3, 281.1, 32_360_275, 1024, 300_307),  # 281.2 in the paper
+]
 
 
-def test_parameters_as_in_the_paper():
-    net = ddrnet_23_slim(19)
-    assert round(parameters(net) / 1e6, 1) == 5.7
+@pytest.mark.parametrize(("make", "in_paper", "_", "authors", "pooled", "auxiliary"), FIGURES)
+def test_parameters_as_in_the_paper(make, in_paper, _, authors, pooled, auxiliary):
+    with torch.device("meta"):
+        net = make(19)
+    assert round(parameters(net) / 1e6, 1) == in_paper
     # BN-ReLU-conv normalises what goes in, conv-BN-ReLU what comes out; two parameters a channel.
-    pooling = 2 * (5 * 512 + 640 + 512) - 2 * (5 * 128 + 128 + 128)
-    assert AUTHORS - parameters(net) == pooling + 2 * 128 + 2 * 32  # ... the head, and the stem's two biases
-    assert sum(p.numel() for p in net.parameters()) - parameters(net) == 38_227
+    planes, fused = pooled // 16, pooled // 4
+    pooling = 2 * (5 * pooled + 640 + pooled) - 2 * (5 * 128 + 2 * fused)
+    assert authors - parameters(net) == pooling + 2 * fused + 2 * planes  # ... the head, and the stem's two biases
+    assert sum(p.numel() for p in net.parameters()) - parameters(net) == auxiliary
 
 
-def test_multiply_adds_as_in_the_paper():
-    assert round(macs(ddrnet_23_slim(19), (1024, 2048)) / 1e9, 1) == 36.3
+@pytest.mark.parametrize(("make", "in_paper"), [(make, giga) for make, _, giga, *_ in FIGURES])
+def test_multiply_adds_as_in_the_paper(make, in_paper):
+    with torch.device("meta"):
+        net = make(19)
+    assert round(macs(net, (1024, 2048)) / 1e9, 1) == in_paper
 
 
 def test_features_are_the_two_branches_and_their_fusion():
@@ -51,3 +64,14 @@ def test_pyramid_sees_the_whole_map():
     far = x.clone()
     far[..., -1, -1] += 100
     assert not torch.equal(pyramid(x)[..., 0, 0], pyramid(far)[..., 0, 0])
+
+
+@pytest.mark.parametrize(("make", "fusions"), [(ddrnet_23, 2), (ddrnet_39, 3)])
+def test_branches_exchange_after_each_part_of_conv4_and_after_conv5(make, fusions):
+    net = make(5, width=0.25).eval()
+    heard = []
+    for up in (*net.up4, net.up5):
+        up.register_forward_hook(lambda _, __, out: heard.append(tuple(out.shape[-2:])))
+    with torch.no_grad():
+        net(torch.randn(1, 3, 64, 128))
+    assert heard == [(4, 8)] * (fusions - 1) + [(2, 4)]
