@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from edgeseg.blocks import Residual, conv_bn, initialise, resize_as, scaled
+from edgeseg.blocks import Residual, ResNet, conv_bn, initialise, resize_as, scaled
 
 
 @pytest.mark.parametrize(
@@ -54,3 +54,15 @@ def test_classifiers_start_with_the_variance_of_their_input():
     initialise(layer)
     assert layer.weight.var().item() == pytest.approx(1 / 256, rel=0.1)
     assert not layer.bias.any()
+
+
+def test_a_resnet_halves_from_stage_to_stage():
+    net = ResNet((1, 1, 1, 1), 0.25).eval()
+    assert [tuple(x.shape[1:]) for x in net(torch.randn(1, 3, 90, 122))] == [
+        (16, 23, 31), (16, 23, 31), (32, 12, 16), (64, 6, 8), (128, 3, 4)
+    ]  # fmt: skip
+    assert ResNet((1, 1, 1, 1), 0.25, first_stride=2).eval()(torch.randn(1, 3, 64, 64))[1].shape[-2:] == (8, 8)
+
+
+def test_a_resnet_18_has_the_parameters_of_the_paper_s():
+    assert sum(p.numel() for p in ResNet().parameters()) == 11_689_512 - 513_000  # its classifier of 1000 classes

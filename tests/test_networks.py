@@ -7,11 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from edgeseg import networks
+from edgeseg import networks, students
 from edgeseg.errors import NetworkError
 
 CLASSES = 5
-SMALL = {"ddrnet-23-slim": {"width": 0.25}, "fast-scnn": {"width": 0.25}, "unet": {"width": 8, "stem_stride": 4}}
+SMALL = {**{name: {"width": 0.25} for name in students.names()}, "unet": {"width": 8, "stem_stride": 4}}
 every = pytest.mark.parametrize("name", networks.names())
 
 

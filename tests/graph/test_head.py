@@ -25,17 +25,21 @@ HALF = (128 / 255,) * 3
 
 
 class Small(nn.Module):
-    """Two convolutions; the first may be preceded by a ReLU, so that pixels are not all that it reads."""
+    """Two convolutions; a ReLU before the first, and then it reads no pixels; or one more, of the image's half."""
 
     stride = 2
 
-    def __init__(self, *, padding: int = 1, relu_first: bool = False) -> None:
+    def __init__(self, *, padding: int = 1, relu_first: bool = False, halved: bool = False) -> None:
         super().__init__()
         self.first = nn.Sequential(nn.Conv2d(3, 8, 3, 2, padding, bias=False), nn.BatchNorm2d(8), nn.ReLU())
         self.last = nn.Conv2d(8, 4, 1)
         self.relu = nn.ReLU() if relu_first else None
+        self.of_half = nn.Sequential(nn.AvgPool2d(3, 2, 1, count_include_pad=False), nn.Conv2d(3, 4, 1))
+        self.halved = halved
 
     def forward(self, images: torch.Tensor) -> Outputs:
+        if self.halved:
+            return Outputs(self.last(self.first(images)) + self.of_half(images))
         return Outputs(self.last(self.first(images if self.relu is None else self.relu(images))))
 
 
@@ -103,6 +107,12 @@ def test_pixels_are_the_integers_of_the_first_convolution(padding, tmp_path):
     assert operators(unsigned) == ["Pad", "DequantizeLinear", "Transpose"]
     for model in (signed, unsigned):
         np.testing.assert_allclose(run(model, pixels_of(9)), want, rtol=0, atol=1e-6 * np.abs(want).max())
+
+
+def test_a_pool_of_the_image_leaves_its_convolution_the_pixels(tmp_path):
+    _, unsigned, want = quantized(tmp_path, contract_of(HALF, HALF), halved=True)
+    assert {"Pad", "Steps", "Planes"} <= {n.name.removeprefix("pixels.") for n in unsigned.graph.node}
+    np.testing.assert_allclose(run(unsigned, pixels_of(9)), want, rtol=0, atol=1e-6 * np.abs(want).max())
 
 
 @pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
