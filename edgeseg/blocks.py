@@ -111,12 +111,14 @@ def initialise(net: nn.Module) -> None:
     trainings that were compared: two networks, two learning rates.)
     """
     for module in net.modules():
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             taps = math.prod(module.kernel_size)
             if module.bias is None:
                 variance = 2 / (taps * module.out_channels // module.groups)
             else:
-                variance = 1 / (taps * module.in_channels // module.groups)
+                if isinstance(module, nn.ConvTranspose2d):
+                    taps /= math.prod(module.stride)  # as many of them meet in one pixel
+                variance = module.groups / (taps * module.in_channels)
                 nn.init.zeros_(module.bias)
             nn.init.normal_(module.weight, std=math.sqrt(variance))
         elif isinstance(module, nn.BatchNorm2d):

@@ -7,7 +7,8 @@ import inspect
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from edgeseg import students, teachers
 from edgeseg.catalogue import pick
@@ -41,20 +42,11 @@ def parameters(net: nn.Module) -> int:
 
 
 def macs(net: nn.Module, size_hw: tuple[int, int]) -> int:
-    """Multiply-adds of all convolutions for one image of ``size_hw`` pixels, at inference.
+    """Multiply-adds of all convolutions, transposed ones too, and matrix products, for one image at inference.
 
     Papers often print this number as "FLOPs". Nothing is computed: a copy runs on shapes alone.
     """
-    total = 0
-
-    def count(conv: nn.Conv2d, _: tuple[Tensor, ...], out: Tensor) -> None:
-        nonlocal total
-        total += out.numel() * conv.weight[0].numel()
-
     shapes = copy.deepcopy(net).to("meta").eval()
-    for module in shapes.modules():
-        if isinstance(module, nn.Conv2d):
-            module.register_forward_hook(count)
-    with torch.no_grad():
+    with FlopCounterMode(display=False) as counted, torch.no_grad():
         shapes(torch.empty(1, 3, *size_hw, device="meta"))
-    return total
+    return counted.get_total_flops() // 2
