@@ -4,19 +4,13 @@ Hu et al. 2020, "Real-time Semantic Segmentation with Fast Attention", https://a
 code is https://github.com/feinanshan/FANet. Queries and keys are compared by the cosine between them and not by a
 softmax of products, so that the three matrices may be multiplied in either order, and n pixels cost n and not n^2.
 
-=======  ===========================  ==================================================
-FANet    the paper, 1024 x 2048       this file, 19 classes
-=======  ===========================  ==================================================
-18       49 G                         13,080,147 and 47.07 G
-34       65 G                         23,188,307 and 66.40 G
-=======  ===========================  ==================================================
-
-The products of the attention are 0.25 G of either. What differs:
+With 19 classes FANet-18 has 13,080,147 parameters and takes 47.07 G multiply-adds at 1024 x 2048, FANet-34 23,188,307
+and 66.40 G; the products of the attention are 0.25 G of either. What differs:
 
 * ReLU where the authors' code has leaky ReLU, for integer engines run it with its convolution;
 * the 1x1 convolutions that lead to the finer level do not pad, where the authors' do, which makes maps two pixels wider
   before they are stretched to the finer one's size; maps are enlarged by 2 or 4 and cropped;
-* the average over the pixels, the paper's 1/n, is taken, which the authors' code leaves to the normalisation behind it:
+* what is attended to is averaged over the pixels, which the authors' code leaves to the normalisation behind it:
   a whole frame then attends as loudly as the crops of training;
 * the classifier has a bias: 19 parameters.
 

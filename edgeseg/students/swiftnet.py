@@ -2,16 +2,9 @@
 
 Oršić et al. 2019, "In Defense of Pre-trained ImageNet Architectures for Real-time Semantic Segmentation of Road-driving
 Images", https://arxiv.org/abs/1903.08469; the authors' code is https://github.com/orsic/swiftnet. At 1024 x 2048 with
-19 classes the paper gives, and this file has:
-
-=============  ==========================  ===================================
-one scale      11.8 M, 104.0 G             11,793,603 and 103.56 G
-two scales     12.9 M, 114.0 G             12,887,379 and 143.39 G
-=============  ==========================  ===================================
-
-The 114.0 G cannot be had from the network that the authors published: ResNet-18 alone takes 75.8 G on the whole frame
-and 18.9 G on the half one, the 3x3 convolutions of the ladder 25.7 G, and those of the lateral connections, with which
-the parameters are the paper's, 22.6 G.
+19 classes the paper's network on one scale has 11.8 M parameters and takes 104.0 G multiply-adds; this one has
+11,793,603 and takes 103.56 G. On two scales it has 12,887,379 and takes 143.39 G: their first published code has as
+many parameters but for the differences below.
 
 What differs, so that integer engines can run each convolution, normalisation and ReLU as one:
 

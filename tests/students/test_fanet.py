@@ -1,4 +1,4 @@
-"""FANet against the figures of its paper, and its attention against its definition."""
+"""What FANet costs, and its attention against its definition."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""SwiftNet against the figures of its paper."""
+"""SwiftNet against the figures of its paper, and what two scales cost."""
 
 import torch
 from torch import nn
@@ -11,13 +11,13 @@ def test_parameters_and_multiply_adds_as_in_the_paper():
     with torch.device("meta"):
         net = swiftnet_rn18(19)
     assert round(parameters(net) / 1e6, 1) == 11.8
-    assert round(macs(net, (1024, 2048)) / 1e9, 2) == 103.56  # the paper's 104.0, cut where it rounds
+    assert round(macs(net, (1024, 2048)) / 1e9, 2) == 103.56  # the paper's 104.0
 
 
-def test_parameters_of_two_scales_as_in_the_paper():
+def test_costs_of_two_scales():
     with torch.device("meta"):
         net = swiftnet_rn18_pyramid(19)
-    assert round(parameters(net) / 1e6, 1) == 12.9
+    assert round(parameters(net) / 1e6, 2) == 12.89
     assert round(macs(net, (1024, 2048)) / 1e9, 1) == 143.4
 
 
