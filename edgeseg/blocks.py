@@ -8,6 +8,7 @@ into it exactly, and an integer engine then runs the three as one operation. Wei
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -130,6 +131,31 @@ def stdc_stages(blocks: tuple[int, int, int], width: float) -> tuple[nn.ModuleLi
     return nn.ModuleList(stages), channels
 
 
+class ResNet(nn.Module):
+    """ResNet-18 or -34 (He et al. 2015, arXiv 1512.03385) up to its classifier, ReLU last in each block.
+
+    Maps of (64, 64, 128, 256, 512) channels times ``width``: the stem's at H/4, then those of the four stages at H/4,
+    H/8, H/16 and H/32; half of that from the first stage on where ``first_stride`` is 2. ``blocks``: (2, 2, 2, 2) for
+    ResNet-18, (3, 4, 6, 3) for ResNet-34.
+    """
+
+    def __init__(self, blocks: Sequence[int] = (2, 2, 2, 2), width: float = 1.0, first_stride: int = 1) -> None:
+        super().__init__()
+        self.channels = tuple(scaled(c, width) for c in (64, 64, 128, 256, 512))
+        self.stem = nn.Sequential(conv_bn(3, self.channels[0], 7, 2), nn.MaxPool2d(3, 2, 1))
+        shapes = zip(self.channels, self.channels[1:], blocks, (first_stride, 2, 2, 2), strict=False)
+        self.stages = nn.ModuleList(
+            nn.Sequential(Residual(inputs, outputs, stride), *(Residual(outputs, outputs) for _ in range(count - 1)))
+            for inputs, outputs, count, stride in shapes
+        )
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        maps = [self.stem(images)]
+        for stage in self.stages:
+            maps.append(stage(maps[-1]))
+        return maps
+
+
 def head(inputs: int, hidden: int, num_classes: int) -> nn.Sequential:
     """A 3x3 convolution and a classifier: (N, inputs, h, w) to logits (N, num_classes, h, w)."""
     return nn.Sequential(conv_bn(inputs, hidden), nn.Conv2d(hidden, num_classes, 1))
@@ -169,12 +195,14 @@ def initialise(net: nn.Module) -> None:
     trainings that were compared: two networks, two learning rates.)
     """
     for module in net.modules():
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             taps = math.prod(module.kernel_size)
             if module.bias is None:
                 variance = 2 / (taps * module.out_channels // module.groups)
             else:
-                variance = 1 / (taps * module.in_channels // module.groups)
+                if isinstance(module, nn.ConvTranspose2d):
+                    taps /= math.prod(module.stride)  # as many of them meet in one pixel
+                variance = module.groups / (taps * module.in_channels)
                 nn.init.zeros_(module.bias)
             nn.init.normal_(module.weight, std=math.sqrt(variance))
         elif isinstance(module, nn.BatchNorm2d):

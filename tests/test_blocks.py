@@ -4,7 +4,17 @@ import pytest
 import torch
 from torch import nn
 
-from edgeseg.blocks import Bottleneck, Residual, ShortTermDense, conv_bn, initialise, resize_as, scaled, stdc_stages
+from edgeseg.blocks import (
+    Bottleneck,
+    Residual,
+    ResNet,
+    ShortTermDense,
+    conv_bn,
+    initialise,
+    resize_as,
+    scaled,
+    stdc_stages,
+)
 
 
 @pytest.mark.parametrize(
@@ -87,3 +97,15 @@ def test_a_bottleneck_of_zeros_is_its_shortcut(planes, stride, same):
     x = torch.randn(1, 8, 6, 6)
     assert (block.shortcut is None) == same
     torch.testing.assert_close(block(x), x if same else block.shortcut(x))
+
+
+def test_a_resnet_halves_from_stage_to_stage():
+    net = ResNet((1, 1, 1, 1), 0.25).eval()
+    assert [tuple(x.shape[1:]) for x in net(torch.randn(1, 3, 90, 122))] == [
+        (16, 23, 31), (16, 23, 31), (32, 12, 16), (64, 6, 8), (128, 3, 4)
+    ]  # fmt: skip
+    assert ResNet((1, 1, 1, 1), 0.25, first_stride=2).eval()(torch.randn(1, 3, 64, 64))[1].shape[-2:] == (8, 8)
+
+
+def test_a_resnet_18_has_the_parameters_of_the_paper_s():
+    assert sum(p.numel() for p in ResNet().parameters()) == 11_689_512 - 513_000  # its classifier of 1000 classes

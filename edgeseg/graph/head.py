@@ -64,8 +64,9 @@ def pixels_are_integers(model: onnx.ModelProto) -> None:
 
     With pixel p and step s the rounded input is ``s (p - 128)``, so the convolution of it is that of ``s p`` less
     ``128 s`` times the sum of the weights, which its bias takes over; at the border too, where the frame is padded with
-    128 beforehand. The zero-point becomes 0: with another one OpenVINO falls back to float (seen in 2026.4). Where the
-    head computes anything else, or is not read by convolutions alone that pad alike, it stays as it is.
+    128 beforehand. The zero-point becomes 0: with another one OpenVINO falls back to float (seen in 2026.4). What else
+    reads the images, such as a pool that halves them, goes on doing so. Where the head computes anything else, or the
+    convolutions that read it pad differently, it stays as it is.
     """
     graph = model.graph
     links = Links(graph)
@@ -76,10 +77,11 @@ def pixels_are_integers(model: onnx.ModelProto) -> None:
     _, step, zero = rounding.input
     same = [(constants[f"pixels.{name}"] == constants[other]).all() for name, other in (("gain", step), ("mean", zero))]
     readers = links.readers[links.readers[rounding.output[0]][0].output[0]]
-    paddings = {tuple(a.ints) for reader in readers for a in reader.attribute if a.name == "pads"}
-    if not all(same) or {reader.op_type for reader in readers} != {"Conv"} or len(paddings) != 1:
+    convolutions = [reader for reader in readers if reader.op_type == "Conv"]
+    paddings = {tuple(a.ints) for reader in convolutions for a in reader.attribute if a.name == "pads"}
+    if not all(same) or len(paddings) != 1:
         return
-    for conv in readers:
+    for conv in convolutions:
         weights = links.maker[conv.input[1]]
         integers, scale = (constants[name].astype(np.float64) for name in weights.input[:2])
         own = constants[conv.input[2]] if len(conv.input) > 2 else 0.0  # exporters leave out a bias of zeros
