@@ -79,7 +79,7 @@ class OpenvinoEngine:
         for op in self.compiled.get_runtime_model().get_ops():
             info = op.get_rt_info()
             kind, precision = (info[k].astype(str) for k in ("layerType", "runtimePrecision"))
-            name = op.get_friendly_name()
+            name = op.get_friendly_name().removesuffix("/WithoutBiases")
             precision = NAMES.get(precision.lower(), precision.lower())
             found.append(Layer(name, "conv" if kind in CONVOLUTIONS else kind, precision))
         return found
@@ -88,6 +88,7 @@ class OpenvinoEngine:
 def as_run(model: ov.Model) -> ov.Model:
     """The same numbers in the form that the CPU plugin runs fastest."""
     read_twice(model)
+    transposed_in_float(model)
     if len(model.output(0).partial_shape) != 4:
         return model
     # Logits (1, h, w, K), as the last convolution leaves them: putting them into planes takes longer than labelling.
@@ -111,6 +112,24 @@ def read_twice(model: ov.Model) -> None:
             for reader in list(op.output(0).get_target_inputs()):
                 reader.replace_source_output(held)
             model.add_results([ops.result(ops.strided_slice(held, *corner, [0] * 4, [0] * 4))])
+    model.validate_nodes_and_infer_types()
+
+
+def transposed_in_float(model: ov.Model) -> None:
+    """Say the weights of transposed convolutions as the floats that they stand for.
+
+    The plugin has no integer kernel for scales per output channel, and given integers it takes the convolutions before
+    them for float too (seen in 2026.4).
+    """
+    for op in model.get_ordered_ops():
+        if (
+            op.get_type_name() == "ConvolutionBackpropData"
+            and op.input_value(1).get_node().get_type_name() != "Constant"
+        ):
+            weights = core().compile_model(
+                ov.Model([op.input_value(1)], []), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+            )
+            op.input(1).replace_source_output(ops.constant(weights([])[0].copy()).output(0))
     model.validate_nodes_and_infer_types()
 
 

@@ -7,22 +7,16 @@ input, inputs of a concatenation share one, and a resize has its own; logits sta
 and it is exactly re-expressible in u8 for CPUs.
 
 What has no integer kernel worth having is computed in float from rounded values, and rounded again where an integer
-operation reads it: transposed convolutions, layer normalisation, GELU, and the functions that a family's file names in
+operation reads it: layer normalisation, GELU, and the functions that a family's file names in
 its ``FLOAT``.
 
-Every number is chosen so that float32 holds it exactly, in whatever order an engine computes: scales of activations are
-powers of two, folded scales of weights have 6 bits of mantissa, and biases are whole steps of the integer sums that
-they are added to. Otherwise engines would differ in last bits, one of which now and then tips a rounding; and since
-each layer spreads such a step over its neighbourhood, a fifth of the last values, and 0.2 % of the labels, would differ
-(DDRNet-23-slim at half width, torch against itself in another memory format).
+Every number is chosen so that all engines compute the same: see grid.py.
 
-Jacob et al. 2018, https://arxiv.org/abs/1712.05877; Krishnamoorthi 2018, https://arxiv.org/abs/1806.08342; powers of
-two: Jain et al. 2020, "Trained Quantization Thresholds", https://arxiv.org/abs/1903.08066.
+Jacob et al. 2018, https://arxiv.org/abs/1712.05877; Krishnamoorthi 2018, https://arxiv.org/abs/1806.08342.
 """
 
 from __future__ import annotations
 
-import math
 import operator
 import sys
 from collections.abc import Iterable, Iterator
@@ -34,13 +28,21 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from edgeseg.blocks import crop
-from edgeseg.compress.fold import gain_and_bias
+from edgeseg.compress.grid import (
+    ActivationQuantizer,
+    GridBatchNorm2d,
+    GridPReLU,
+    LoneBatchNorm2d,
+    QuantConv2d,
+    QuantConvTranspose2d,
+)
 from edgeseg.errors import NetworkError
 from edgeseg.outputs import Outputs
 
 Kind = Literal["input", "conv", "bn", "relu", "gate", "add", "mul", "pool", "maxpool", "resize", "concat", "float"]
 MODULES: dict[type[nn.Module], Kind] = {
     nn.Conv2d: "conv",
+    nn.ConvTranspose2d: "conv",
     nn.BatchNorm2d: "bn",
     nn.ReLU: "relu",
     nn.PReLU: "relu",
@@ -50,7 +52,6 @@ MODULES: dict[type[nn.Module], Kind] = {
     nn.AdaptiveAvgPool2d: "pool",
     nn.MaxPool2d: "maxpool",
     nn.Upsample: "resize",
-    nn.ConvTranspose2d: "float",
     nn.LayerNorm: "float",
     nn.GELU: "float",
 }
@@ -72,190 +73,6 @@ FUNCTIONS: dict[object, Kind] = {
 # What only moves values: a rounded one stays rounded.
 MOVES = (crop, operator.getitem, torch.chunk, torch.split, torch.flatten, torch.permute, torch.transpose, torch.reshape)
 MOVING_METHODS = ("chunk", "split", "flatten", "permute", "transpose", "reshape", "view", "contiguous")
-SAMPLES = 20_000  # activations kept per tensor and calibration batch
-MANTISSA = 6  # bits of a folded weight scale: times any sum that stays in range, up to 18 bits, exact in float32
-
-
-class ActivationQuantizer(nn.Module):
-    """Rounds activations to s8 with one scale, a power of two; straight-through gradient, zero where clipped."""
-
-    scale: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("scale", torch.ones(()))
-        self.mode: Literal["quantize", "observe", "float"] = "quantize"
-        self.fixed = False  # given rather than calibrated
-        self.samples: list[Tensor] = []
-        self.largest = 0.0
-
-    def fix(self, scale: float) -> None:
-        """Give the scale instead of calibrating it."""
-        self.scale.fill_(scale)
-        self.fixed = True
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.mode == "quantize":
-            return fake_quantize(x.float(), self.scale)
-        if self.mode == "observe":
-            self.observe(x.detach().float().flatten())
-        return x
-
-    def observe(self, values: Tensor) -> None:
-        self.largest = max(self.largest, float(values.abs().max()))
-        # Evenly spaced rather than random: calibrating twice gives the same scale.
-        self.samples.append(values[:: max(1, len(values) // SAMPLES)].clone())
-
-    def calibrate(self) -> None:
-        """Choose the power of two with the least mean square error on what was observed."""
-        if not self.samples:
-            raise NetworkError("calibration saw no frames: give at least one batch")
-        values = torch.cat(self.samples)
-        whole = math.ceil(math.log2(max(self.largest, 1e-8) / 127))  # nothing is clipped
-        candidates = 2.0 ** torch.arange(whole - 4, whole + 1, device=values.device)
-        errors = torch.stack([(fake_quantize(values, s) - values).square().mean() for s in candidates])
-        self.scale.copy_(candidates[errors.argmin()])
-        self.samples, self.largest = [], 0.0
-
-
-def fake_quantize(x: Tensor, scale: Tensor) -> Tensor:
-    zero = torch.zeros((), dtype=torch.int32, device=x.device)
-    return torch.fake_quantize_per_tensor_affine(x, scale, zero, -128, 127)
-
-
-class QuantConv2d(nn.Conv2d):
-    """A convolution whose weights are rounded to ``bits`` bits, symmetric and narrow, per output channel."""
-
-    bits: int
-    quantize: bool
-    normalised_by: tuple[()] | tuple[GridBatchNorm2d]  # a tuple: not a submodule
-    reads: tuple[()] | tuple[ActivationQuantizer]  # where nothing normalises it: what rounds its input
-
-    @classmethod
-    def of(cls, conv: nn.Conv2d, bits: int) -> QuantConv2d:
-        """The same convolution, sharing its parameters, so that state-dict keys and optimisers do not notice."""
-        self = cls.__new__(cls)
-        nn.Module.__init__(self)
-        self.__dict__.update({k: v for k, v in conv.__dict__.items() if k not in ("_parameters", "_buffers")})
-        self._parameters, self._buffers = conv._parameters, conv._buffers
-        self.bits, self.quantize, self.normalised_by, self.reads = bits, True, (), ()
-        return self
-
-    @property
-    def limit(self) -> int:
-        return int(2 ** (self.bits - 1) - 1)
-
-    def weight_scale(self) -> Tensor:
-        """(C,): the largest weight of each output channel falls on the grid's end."""
-        return self.weight.detach().float().abs().amax((1, 2, 3)).clamp_min(1e-8) / self.limit
-
-    def rounded(self) -> Tensor:
-        """The weights on their grid; gradient straight through."""
-        scale = self.weight_scale()
-        zeros = torch.zeros(len(scale), dtype=torch.int32, device=scale.device)
-        return torch.fake_quantize_per_channel_affine(self.weight, scale, zeros, 0, -self.limit, self.limit)
-
-    def integers(self) -> Tensor:
-        """The weights in steps of their grid, as whole numbers in float32; gradient straight through."""
-        steps = self.rounded() / self.weight_scale().detach().view(-1, 1, 1, 1)
-        return steps + (steps.round() - steps).detach()
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.quantize:
-            return super().forward(x)
-        if self.normalised_by and self.normalised_by[0].folds:
-            return self._conv_forward(x, self.integers(), None)
-        if self.reads and not self.training and self.reads[0].mode == "quantize":
-            scale, bias = self.folded()
-            return self._conv_forward(x, self.integers(), None) * scale.view(-1, 1, 1) + bias.view(-1, 1, 1)
-        return self._conv_forward(x, self.rounded(), self.bias)
-
-    def folded(self) -> tuple[Tensor, Tensor]:
-        """Per output channel (C,), where nothing normalises it: the scale of the integer weights, and the bias."""
-        scale = with_short_mantissa(self.weight_scale().detach())
-        bias = torch.zeros_like(scale) if self.bias is None else self.bias
-        return scale, on_grid(bias, self.reads[0].scale * scale) if self.reads else bias
-
-
-class GridBatchNorm2d(nn.BatchNorm2d):
-    """Batch normalisation that, where its statistics are fixed, computes what its convolution will with it folded in.
-
-    The convolution then hands over sums of integer weights, and this multiplies them by the folded scale and adds the
-    folded bias, both as engines can express them. Gradients pass straight through the roundings.
-    """
-
-    @classmethod
-    def of(cls, bn: nn.BatchNorm2d, conv: QuantConv2d, rounded: ActivationQuantizer) -> GridBatchNorm2d:
-        """The same normalisation, sharing its parameters and statistics, behind ``conv`` of what ``rounded`` rounds."""
-        self = cls.__new__(cls)
-        nn.Module.__init__(self)
-        self.__dict__.update({k: v for k, v in bn.__dict__.items() if k not in ("_parameters", "_buffers")})
-        self._parameters, self._buffers = bn._parameters, bn._buffers
-        self.neighbours = (conv, rounded)  # a tuple: not submodules, so no second name for their tensors
-        conv.normalised_by = (self,)
-        return self
-
-    @property
-    def folds(self) -> bool:
-        conv, rounded = self.neighbours
-        return not self.training and conv.quantize and rounded.mode == "quantize"
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.folds:
-            return super().forward(x)
-        scale, bias = self.folded()
-        return x * scale.view(-1, 1, 1) + bias.view(-1, 1, 1)
-
-    def folded(self) -> tuple[Tensor, Tensor]:
-        """Per output channel (C,): the scale of the integer weights, of the gain's sign, and the bias."""
-        conv, rounded = self.neighbours
-        gain, bias = gain_and_bias(conv, self)
-        scale = with_short_mantissa(conv.weight_scale().detach() * gain)
-        return scale, on_grid(bias, rounded.scale * scale.abs())
-
-
-class LoneBatchNorm2d(nn.BatchNorm2d):
-    """Batch normalisation behind a sum or a concatenation, as published networks have it: a product and a sum.
-
-    Its scale is one that makes the product exact, so that engines differ in nothing, fused or not.
-    """
-
-    quantize: bool
-
-    @classmethod
-    def of(cls, bn: nn.BatchNorm2d) -> LoneBatchNorm2d:
-        """The same normalisation, sharing its parameters and statistics."""
-        self = cls.__new__(cls)
-        nn.Module.__init__(self)
-        self.__dict__.update({k: v for k, v in bn.__dict__.items() if k not in ("_parameters", "_buffers")})
-        self._parameters, self._buffers = bn._parameters, bn._buffers
-        self.quantize = True
-        return self
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.training or not self.quantize:
-            return super().forward(x)
-        scale, bias = self.folded()
-        return x * scale.view(-1, 1, 1) + bias.view(-1, 1, 1)
-
-    def folded(self) -> tuple[Tensor, Tensor]:
-        """Per channel (C,): what it multiplies by, and what it adds."""
-        assert self.running_var is not None and self.running_mean is not None
-        gain = with_short_mantissa(self.weight / torch.sqrt(self.running_var + self.eps))
-        return gain, self.bias - self.running_mean * gain
-
-
-def with_short_mantissa(x: Tensor) -> Tensor:
-    """The nearest numbers with MANTISSA bits; the gradient passes straight through."""
-    mantissa, exponent = torch.frexp(x.detach())
-    return x + (torch.ldexp((mantissa * 2**MANTISSA).round() / 2**MANTISSA, exponent) - x.detach())
-
-
-def on_grid(bias: Tensor, step: Tensor) -> Tensor:
-    """The bias in whole steps, at most those of int32; as it is where the step is too small to matter."""
-    steps = (bias.detach() / step.detach().clamp_min(1e-12)).round()
-    inside = steps.abs() < 2**31
-    return bias + torch.where(inside, steps * step.detach() - bias.detach(), 0.0)
 
 
 def prepare(student: nn.Module, *, weight_bits: int = 7, input_scale: float | None = None) -> fx.GraphModule:
@@ -278,6 +95,10 @@ def prepare(student: nn.Module, *, weight_bits: int = 7, input_scale: float | No
     for name, module in list(graph.named_modules()):
         if type(module) is nn.Conv2d:
             graph.set_submodule(name, QuantConv2d.of(module, weight_bits))
+        elif type(module) is nn.ConvTranspose2d and module.groups == 1:
+            graph.set_submodule(name, QuantConvTranspose2d.of(module, weight_bits))
+        elif type(module) is nn.PReLU:
+            graph.set_submodule(name, GridPReLU.of(module))
     _insert_quantizers(graph, input_scale)
     graph.stride = student.stride
     return graph
@@ -309,23 +130,32 @@ def _insert_quantizers(graph: fx.GraphModule, input_scale: float | None) -> None
     for node in graph.graph.nodes:
         if kind(graph, node) == "bn" and kind(graph, node.args[0]) != "conv":
             bn = str(node.target)
-            graph.set_submodule(bn, LoneBatchNorm2d.of(graph.get_submodule(bn)))  # type: ignore[arg-type]
+            graph.set_submodule(bn, LoneBatchNorm2d.of(graph.get_submodule(bn), _rounding(graph, node.args[0])))  # type: ignore[arg-type]
     graph.graph.lint()
     graph.recompile()
 
 
 def _put_on_grid(graph: fx.GraphModule, conv: fx.Node) -> None:
     """Let a convolution of rounded values, or the normalisation behind it, add its bias in whole steps."""
-    source = _unmoved(conv.args[0])
-    if source.op != "call_module" or not str(source.target).startswith("quantizers."):
+    module, reads = graph.get_submodule(str(conv.target)), _rounding(graph, conv.args[0])  # type: ignore[arg-type]
+    if len(reads) != 1:
         return
-    module, rounded = (graph.get_submodule(str(n.target)) for n in (conv, source))
     users = list(conv.users)
     if len(users) == 1 and kind(graph, users[0]) == "bn":
         bn = str(users[0].target)
-        graph.set_submodule(bn, GridBatchNorm2d.of(graph.get_submodule(bn), module, rounded))  # type: ignore[arg-type]
+        graph.set_submodule(bn, GridBatchNorm2d.of(graph.get_submodule(bn), module, reads[0]))  # type: ignore[arg-type]
     else:
-        module.reads = (rounded,)  # type: ignore[assignment]
+        module.reads = reads  # type: ignore[assignment]
+
+
+def _rounding(graph: fx.GraphModule, value: fx.Node) -> tuple[ActivationQuantizer, ...]:
+    """What rounds a value, or both sides of a sum; none where anything else makes it."""
+    if kind(graph, value) == "add":
+        parts = [_rounding(graph, part) for part in value.args]  # type: ignore[arg-type]
+        return sum(parts, ()) if all(parts) else ()
+    source = _unmoved(value)
+    module = graph.get_submodule(str(source.target)) if source.op == "call_module" else None
+    return (module,) if isinstance(module, ActivationQuantizer) else ()
 
 
 def _moves(node: fx.Node) -> bool:
@@ -457,5 +287,5 @@ def _switch(graph: nn.Module, mode: Literal["quantize", "observe", "float"], *, 
     for module in graph.modules():
         if isinstance(module, ActivationQuantizer):
             module.mode = mode if not (module.fixed and mode == "observe") else "float"
-        elif isinstance(module, QuantConv2d | LoneBatchNorm2d):
+        elif isinstance(module, QuantConv2d | LoneBatchNorm2d | GridPReLU):
             module.quantize = weights

@@ -8,7 +8,15 @@ import torch
 from torch import Tensor, fx, nn
 
 from edgeseg.compress.fold import gain_and_bias
-from edgeseg.compress.qat import ActivationQuantizer, GridBatchNorm2d, LoneBatchNorm2d, QuantConv2d, kind, returned
+from edgeseg.compress.grid import (
+    ActivationQuantizer,
+    GridBatchNorm2d,
+    GridPReLU,
+    LoneBatchNorm2d,
+    QuantConv2d,
+    with_short_mantissa,
+)
+from edgeseg.compress.qat import kind, returned
 
 OPSET = 20
 
@@ -38,7 +46,7 @@ class Rounding(nn.Module):
 
 
 class IntegerConv2d(nn.Module):
-    """A convolution with int8 weights and the batch normalisation that followed it folded in."""
+    """A convolution, transposed or not, with int8 weights and the batch normalisation that followed it folded in."""
 
     def __init__(self, conv: QuantConv2d, bn: nn.BatchNorm2d | None) -> None:
         super().__init__()
@@ -47,18 +55,18 @@ class IntegerConv2d(nn.Module):
         else:
             gain, bias = (t.detach() for t in gain_and_bias(conv, bn))
             folded = conv.weight_scale().detach() * gain
-        integers = conv.integers().detach() * torch.where(folded < 0, -1.0, 1.0).view(
-            -1, 1, 1, 1
-        )  # a scale cannot be negative
+        signs = torch.where(folded < 0, -1.0, 1.0)  # a scale cannot be negative
+        integers = conv.integers().detach() * conv.along(signs)
         self.register_buffer("integers", integers.to(torch.int8))
         self.register_buffer("scale", folded.abs().clamp_min(1e-12))
         self.register_buffer("zero", torch.zeros(len(folded), dtype=torch.int8))
         self.register_buffer("bias", bias)
-        self.where = (conv.stride, conv.padding, conv.dilation, conv.groups)
+        self.convolve, self.where, self.axis = conv.convolve, conv.where, conv.axis
 
     def forward(self, x: Tensor) -> Tensor:
-        weight = dequantize(self.integers, self.scale, self.zero, axis=0)
-        return torch.conv2d(x, weight, self.bias, *self.where)
+        weight = dequantize(self.integers, self.scale, self.zero, axis=self.axis)
+        result: Tensor = self.convolve(x, weight, self.bias, *self.where)
+        return result
 
 
 class ScaleShift(nn.Module):
@@ -112,6 +120,10 @@ def deploy(
     for name, module in list(network.named_modules()):
         if isinstance(module, LoneBatchNorm2d):
             network.set_submodule(name, ScaleShift(module))
+        elif isinstance(module, GridPReLU):
+            slopes = nn.PReLU(module.num_parameters)
+            slopes.weight.data = with_short_mantissa(module.weight.detach())
+            network.set_submodule(name, slopes)
     for name, quantizer in list(network.quantizers.items()):
         network.quantizers[name] = rounding(quantizer)
     network.delete_all_unused_submodules()

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from edgeseg import backends, pixels
 from edgeseg.batches import normalize
 from edgeseg.bundle import PROGRAMS, Bundle
-from edgeseg.compress.qat import ActivationQuantizer
+from edgeseg.compress.grid import ActivationQuantizer
 from edgeseg.errors import BuildRefused
 from edgeseg.measure.accuracy import Confusion
 from edgeseg.segmenter import Segmenter

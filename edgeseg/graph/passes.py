@@ -163,14 +163,15 @@ def drop_unused(graph: onnx.GraphProto) -> None:
 def convolutions(model: onnx.ModelProto) -> dict[str, list[str]]:
     """Names of the convolutions that an engine should run in int8, and of those it may run in float.
 
-    One whose output stays float, as logits do, has no int8 kernel in some engines.
+    One whose output stays float, as logits do, has no int8 kernel in some engines, nor has a transposed one.
     """
     links = Links(model.graph)
     found: dict[str, list[str]] = {"int8": [], "float": []}
     for node in model.graph.node:
         if node.op_type in ("Conv", "ConvTranspose"):
             inputs = all(links.made_by(i, "DequantizeLinear") for i in node.input[:2])
-            found["int8" if inputs and _rounded(links, node.output[0]) else "float"].append(node.name)
+            rounded = node.op_type == "Conv" and _rounded(links, node.output[0])
+            found["int8" if inputs and rounded else "float"].append(node.name)
     return found
 
 

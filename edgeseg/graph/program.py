@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.ao.quantization.fx import _decomposed  # noqa: F401  registers torch.ops.quantized_decomposed
 
-from edgeseg.compress.qat import ActivationQuantizer
+from edgeseg.compress.grid import ActivationQuantizer
 from edgeseg.contract import Contract
 from edgeseg.graph.deploy import IntegerConv2d, Rounding, deploy
 from edgeseg.graph.head import whole
@@ -39,8 +39,9 @@ class ProgramConv2d(IntegerConv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         ops = torch.ops.quantized_decomposed
-        weight = ops.dequantize_per_channel.default(self.integers, self.scale, self.zero, 0, *S8)
-        return torch.conv2d(x, weight, self.bias, *self.where)
+        weight = ops.dequantize_per_channel.default(self.integers, self.scale, self.zero, self.axis, *S8)
+        result: Tensor = self.convolve(x, weight, self.bias, *self.where)
+        return result
 
 
 class OfPixels(nn.Module):

@@ -4,6 +4,10 @@ A student is an ``nn.Module`` made by ``name(num_classes, *, width=1.0)``: image
 :class:`edgeseg.outputs.Outputs` out, logits at ``stride``. It holds convolutions, batch normalisations, ReLUs, average
 pools and bilinear resizes only, so that ``torch.fx`` traces it and every integer engine runs it. Heads that only
 training needs lie under the attribute ``auxiliary`` and are silent in ``eval()``.
+
+Where a published network needs more, its file says so: ``FLOAT``, names of modules and functions that quantization
+leaves in float; ``BLOCK``, channels are multiples of it (8); ``BARE``, some convolutions are not followed by a
+normalisation of their own.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from edgeseg import students
-from edgeseg.compress import qat
+from edgeseg.compress import grid, qat
 from edgeseg.errors import NetworkError
 from edgeseg.outputs import Outputs
 
@@ -87,11 +87,11 @@ def test_products_are_rounded_as_sums_are(images):
 def test_folded_numbers_are_exact_in_float32(small, images):
     graph = calibrated(small, images)
     conv, bn = graph.get_submodule("b.0"), graph.get_submodule("b.1")
-    assert isinstance(bn, qat.GridBatchNorm2d) and bn.folds
+    assert isinstance(bn, grid.GridBatchNorm2d) and bn.folds
     scale, bias = (t.detach() for t in bn.folded())
     gain = bn.weight.detach() / (bn.running_var + bn.eps).sqrt()
-    torch.testing.assert_close(scale, conv.weight_scale().detach() * gain, rtol=2**-qat.MANTISSA, atol=0)
-    short = torch.frexp(scale).mantissa * 2**qat.MANTISSA
+    torch.testing.assert_close(scale, conv.weight_scale().detach() * gain, rtol=2**-grid.MANTISSA, atol=0)
+    short = torch.frexp(scale).mantissa * 2**grid.MANTISSA
     assert torch.equal(short, short.round())
     step = graph.quantizers["a_2"].scale * scale.abs()
     assert torch.equal(bias / step, (bias / step).round())
@@ -140,18 +140,18 @@ def test_the_input_keeps_a_given_grid(small, images):
 
 
 def test_calibration_finds_the_scale_of_least_error():
-    quantizer = qat.ActivationQuantizer()
+    quantizer = grid.ActivationQuantizer()
     quantizer.mode = "observe"
     values = torch.cat([torch.linspace(-1, 1, 10_000), torch.tensor([2.0])])  # one outlier, not worth the range
     quantizer(values)
     quantizer.calibrate()
     candidates = [2.0**k for k in range(-12, 0)]
-    errors = [float((qat.fake_quantize(values, torch.tensor(s)) - values).square().mean()) for s in candidates]
+    errors = [float((grid.fake_quantize(values, torch.tensor(s)) - values).square().mean()) for s in candidates]
     assert quantizer.scale == candidates[errors.index(min(errors))] < 4 / 64
 
 
 def test_gradient_passes_inside_the_range_and_stops_outside():
-    quantizer = qat.ActivationQuantizer()
+    quantizer = grid.ActivationQuantizer()
     quantizer.scale.fill_(0.1)
     x = torch.tensor([0.33, 100.0], requires_grad=True)
     quantizer(x).sum().backward()
@@ -198,25 +198,58 @@ class Late(nn.Module):
         super().__init__()
         self.a, self.b = nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.Conv2d(3, 8, 3, 2, 1)
         self.norm = nn.Sequential(nn.BatchNorm2d(8), nn.PReLU(8))
-        self.up = nn.ConvTranspose2d(8, 8, 2, 2)
-        self.head = nn.Conv2d(8, 4, 1)
+        self.up = nn.ConvTranspose2d(8, 6, 2, 2)
+        self.head = nn.Conv2d(6, 4, 1)
 
     def forward(self, x: torch.Tensor) -> Outputs:
         x = self.norm(self.a(x) + self.b(x))
         return Outputs(self.head(self.up(x)))
 
 
-def test_float_operations_are_rounded_where_integers_read_them(images):
+def test_a_late_normalisation_multiplies_exactly(images):
     torch.manual_seed(0)
     net = Late()
     net.train()(torch.randn(8, 3, 16, 24))
     graph = calibrated(net, images)
     assert sorted(graph.quantizers) == ["a", "b", "norm_1", "up", "x"]  # the sum only behind its normalisation
-    assert isinstance(graph.get_submodule("up"), nn.ConvTranspose2d)
-    scale, bias = graph.get_submodule("norm.0").folded()
-    assert torch.equal(torch.frexp(scale)[0] * 2**qat.MANTISSA, (torch.frexp(scale)[0] * 2**qat.MANTISSA).round())
-    bn = net.norm[0]
-    torch.testing.assert_close(bias, bn.bias - bn.running_mean * scale)
+    scale, bias = (t.detach() for t in graph.get_submodule("norm.0").folded())
+    short = torch.frexp(scale).mantissa * 2**grid.MANTISSA
+    assert torch.equal(short, short.round())
+    bn, step = net.norm[0], min(graph.quantizers[q].scale for q in "ab") * scale.abs()
+    assert torch.equal(bias / step, (bias / step).round())
+    assert ((bias - (bn.bias.detach() - bn.running_mean * scale)).abs() <= 0.51 * step).all()
+
+
+def test_slopes_have_few_bits(images):
+    torch.manual_seed(0)
+    net = Late()
+    nn.init.uniform_(net.norm[1].weight)
+    act, x = calibrated(net, images).get_submodule("norm.1"), torch.full((1, 8, 1, 1), -(2.0**grid.MANTISSA))
+    slopes = -act(x).detach().flatten()  # 64 times each slope
+    assert torch.equal(torch.frexp(slopes).mantissa * 64, (torch.frexp(slopes).mantissa * 64).round())
+    torch.testing.assert_close(slopes / 64, net.norm[1].weight.detach(), rtol=2**-grid.MANTISSA, atol=0)
+
+
+def test_a_convolution_without_a_bias_adds_one_step(small, images):
+    small.head = nn.Conv2d(16, 4, 1, bias=False)
+    graph = calibrated(small, images)
+    head = graph.get_submodule("head")
+    scale, bias = head.folded()
+    assert torch.equal(bias, graph.quantizers["relu"].scale * scale)
+
+
+def test_transposed_convolutions_have_a_scale_for_each_output_channel(images):
+    torch.manual_seed(0)
+    graph = calibrated(Late(), images)
+    up = graph.get_submodule("up")
+    assert isinstance(up, grid.QuantConvTranspose2d) and up.weight.shape == (8, 6, 2, 2)
+    integers = up.integers().detach()
+    assert integers.abs().amax((0, 2, 3)).tolist() == [63.0] * 6
+    torch.testing.assert_close(integers * up.along(up.weight_scale()), up.weight.detach(), atol=0.01, rtol=0)
+    with qat.disabled(graph):
+        torch.testing.assert_close(
+            up(images.new_ones(1, 8, 3, 3)), F.conv_transpose2d(images.new_ones(1, 8, 3, 3), up.weight, up.bias, 2)
+        )
 
 
 def test_a_bias_without_normalisation_is_whole_steps_too(images):

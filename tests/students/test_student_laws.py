@@ -12,7 +12,17 @@ from edgeseg import networks, students
 from edgeseg.blocks import crop
 from edgeseg.errors import NetworkError
 
-MODULES = (nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.PReLU, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.MaxPool2d, nn.Sigmoid)
+MODULES = (
+    nn.Conv2d,
+    nn.ConvTranspose2d,
+    nn.BatchNorm2d,
+    nn.ReLU,
+    nn.PReLU,
+    nn.AvgPool2d,
+    nn.AdaptiveAvgPool2d,
+    nn.MaxPool2d,
+    nn.Sigmoid,
+)
 FUNCTIONS = (operator.add, operator.mul, torch.cat, F.interpolate)
 
 
@@ -70,5 +80,5 @@ class TestLaws:
 
 
 def test_unknown_student_names_what_there_is():
-    with pytest.raises(NetworkError, match="no student called 'ddrnet': did you mean 'ddrnet-23-slim'"):
-        students.get("ddrnet")
+    with pytest.raises(NetworkError, match="no student called 'ddrnet-slim': did you mean 'ddrnet-23-slim'"):
+        students.get("ddrnet-slim")
