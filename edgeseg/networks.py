@@ -14,6 +14,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from edgeseg import students, teachers
+from edgeseg.blocks import reparameterised
 from edgeseg.catalogue import pick
 from edgeseg.errors import NetworkError
 
@@ -76,8 +77,9 @@ def paper(name: str) -> str:
 
 
 def parameters(net: nn.Module) -> int:
-    """Parameters that inference uses: all but those of the heads under ``auxiliary``."""
-    return sum(p.numel() for name, p in net.named_parameters() if not name.startswith("auxiliary."))
+    """Parameters that inference uses: none of the heads under ``auxiliary``, and branches as what they fold into."""
+    deployed = reparameterised(net)
+    return sum(p.numel() for name, p in deployed.named_parameters() if not name.startswith("auxiliary."))
 
 
 def macs(net: nn.Module, size_hw: tuple[int, int]) -> int:
@@ -85,7 +87,7 @@ def macs(net: nn.Module, size_hw: tuple[int, int]) -> int:
 
     Papers often print this number as "FLOPs". Nothing is computed: a copy runs on shapes alone.
     """
-    shapes = copy.deepcopy(net).to("meta").eval()
+    shapes = copy.deepcopy(reparameterised(net)).to("meta").eval()
     with FlopCounterMode(display=False) as counted, torch.no_grad():
         shapes(torch.empty(1, 3, *size_hw, device="meta"))
     return counted.get_total_flops() // 2

@@ -6,11 +6,13 @@ from torch import nn
 
 from edgeseg.blocks import (
     Bottleneck,
+    RepConv,
     Residual,
     ResNet,
     ShortTermDense,
     conv_bn,
     initialise,
+    reparameterised,
     resize_as,
     scaled,
     stdc_stages,
@@ -48,6 +50,38 @@ def test_a_residual_block_of_zeros_is_its_shortcut():
         nn.init.zeros_(p)
     x = torch.randn(1, 8, 5, 5)
     assert torch.equal(block(x), x.relu())
+
+
+@pytest.mark.parametrize(("outputs", "stride"), [(8, 1), (8, 2), (16, 1)])
+def test_branches_fold_into_one_convolution(outputs, stride):
+    torch.manual_seed(0)
+    block = RepConv(8, outputs, stride)
+    for bn in (block.dense[1], block.bn):
+        nn.init.uniform_(bn.weight, -1, 1)
+        nn.init.uniform_(bn.bias, -1, 1)
+    for _ in range(3):
+        block.train()(torch.randn(4, 8, 9, 11))
+    one, x = block.eval().folded(), torch.randn(1, 8, 9, 11)
+    assert [type(m) for m in one] == [nn.Conv2d, nn.BatchNorm2d, nn.ReLU] and one[0].bias is None
+    torch.testing.assert_close(one(x), block(x), rtol=1e-4, atol=1e-5)
+
+
+def test_the_branch_of_the_input_is_the_input():
+    """With both convolutions zero and a normalisation that does nothing, what comes out is what went in, rectified."""
+    block = RepConv(8, 8).eval()
+    nn.init.zeros_(block.dense[0].weight)
+    nn.init.zeros_(block.point.weight)
+    block.bn.eps = 0.0
+    x = torch.randn(1, 8, 5, 5)
+    assert torch.equal(block(x), x.relu()) and torch.equal(block.folded()(x), x.relu())
+
+
+def test_a_network_without_branches_is_not_copied():
+    plain, branches = conv_bn(8, 8), nn.Sequential(RepConv(8, 8), conv_bn(8, 8))
+    assert reparameterised(plain) is plain
+    folded = reparameterised(branches)
+    assert isinstance(branches[0], RepConv) and not isinstance(folded[0], RepConv)
+    assert sum(p.numel() for p in folded.parameters()) == 2 * (9 * 64 + 16)
 
 
 @pytest.mark.parametrize(("groups", "variance"), [(1, 2 / (9 * 64)), (64, 2 / 9)])

@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from edgeseg.blocks import crop
+from edgeseg.blocks import crop, reparameterised
 from edgeseg.compress.grid import (
     ActivationQuantizer,
     GridBatchNorm2d,
@@ -78,6 +78,9 @@ MOVING_METHODS = ("chunk", "split", "flatten", "permute", "transpose", "reshape"
 def prepare(student: nn.Module, *, weight_bits: int = 7, input_scale: float | None = None) -> fx.GraphModule:
     """A copy of the student's graph, sharing its parameters, with fake quantization in it; not yet calibrated.
 
+    Where blocks have branches that only training needs, their parameters are not shared: one convolution takes the
+    place of each.
+
     ``weight_bits`` 7 keeps every sum of two products within 16 bits, so that CPUs without VNNI compute exactly what the
     others do; 8 is finer, and for TensorRT and CPUs with VNNI. ``input_scale`` fixes the grid of the input instead of
     calibrating it: when a pixel's step is the scale, the input is not rounded at all.
@@ -87,7 +90,8 @@ def prepare(student: nn.Module, *, weight_bits: int = 7, input_scale: float | No
     if not 2 <= weight_bits <= 8:
         raise NetworkError(f"weight_bits must lie between 2 and 8, got {weight_bits}")
     try:
-        graph = fx.symbolic_trace(student.train())  # in training: with the auxiliary heads, whose weights stay
+        # In training: with the auxiliary heads, whose weights stay.
+        graph = fx.symbolic_trace(reparameterised(student).train())
     except Exception as e:  # tracing runs the user's own code: whatever it raises, this is the reason
         raise NetworkError(
             f"{type(student).__name__} cannot be traced by torch.fx ({e}): its forward must not branch on tensors"

@@ -7,6 +7,7 @@ import copy
 import torch
 from torch import Tensor, fx, nn
 
+from edgeseg.blocks import reparameterised
 from edgeseg.compress.fold import gain_and_bias
 from edgeseg.compress.grid import (
     ActivationQuantizer,
@@ -102,7 +103,7 @@ def deploy(
     """
     network = copy.deepcopy(network).cpu().eval()
     if not isinstance(network, fx.GraphModule):
-        return Logits(network).eval()
+        return Logits(reparameterised(network)).eval()
     graph, logits = network.graph, returned(network).logits
     (output,) = [n for n in graph.nodes if n.op == "output"]
     output.args = (logits,)
