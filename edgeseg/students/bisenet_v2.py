@@ -29,6 +29,8 @@ from edgeseg.outputs import Outputs
 
 __all__ = ["BiSeNetV2", "bisenet_v2"]
 
+PUBLISHED = {"bisenet-v2": (None, 21.15, (512, 1024))}
+
 
 def bisenet_v2(num_classes: int, *, width: float = 1.0, auxiliary: bool = True) -> BiSeNetV2:
     """BiSeNetV2, logits (N, num_classes, H/8, W/8).

@@ -19,6 +19,8 @@ from edgeseg.outputs import Outputs
 
 __all__ = ["ContextNet", "contextnet_cn14"]
 
+PUBLISHED = {"contextnet-cn14": (0.85, None, None)}
+
 STAGES = ((32, 1, 1, 1), (32, 1, 1, 6), (48, 3, 2, 6), (64, 3, 2, 6), (96, 2, 1, 6), (128, 2, 1, 6))
 """Of the deep branch: channels, blocks, stride of the first block, by how much it widens."""
 

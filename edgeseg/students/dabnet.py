@@ -25,6 +25,8 @@ from edgeseg.outputs import Outputs
 
 __all__ = ["DABNet", "dabnet"]
 
+PUBLISHED = {"dabnet": (0.76, None, None)}
+
 BLOCK = 1  # a strided convolution makes what the pooled map beside it leaves: 64 less 32 + 3 of the image
 BARE = True  # convolutions without a bias that feed sums and concatenations, which are normalised, and the classifier
 SECOND = (4, 4, 8, 8, 16, 16)  # dilations of the second block

@@ -30,6 +30,12 @@ Blocks = tuple[int, int, tuple[int, ...], int]  # residual blocks of conv2, of c
 
 __all__ = ["DDRNet", "ddrnet_23", "ddrnet_23_slim", "ddrnet_39"]
 
+PUBLISHED = {
+    "ddrnet-23-slim": (5.7, 36.3, (1024, 2048)),
+    "ddrnet-23": (20.1, 143.1, (1024, 2048)),
+    "ddrnet-39": (32.3, 281.2, (1024, 2048)),
+}
+
 
 def ddrnet_23_slim(num_classes: int, *, width: float = 1.0, auxiliary: bool = True) -> DDRNet:
     """DDRNet-23-slim, logits (N, num_classes, H/8, W/8).

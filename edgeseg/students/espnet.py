@@ -33,6 +33,8 @@ from edgeseg.outputs import Outputs
 
 __all__ = ["ESPNet", "ESPNetC", "espnet", "espnet_c"]
 
+PUBLISHED = {"espnet": (0.364, None, None)}
+
 BLOCK = 1  # a block's channels are split in five, 64 into 16 + 4 x 12: no multiples of 8
 BARE = True  # convolutions without a bias that feed sums and concatenations, which are normalised
 DILATIONS = (1, 2, 4, 8, 16)

@@ -22,6 +22,8 @@ from edgeseg.outputs import Outputs
 
 __all__ = ["FastSCNN", "fast_scnn"]
 
+PUBLISHED = {"fast-scnn": (1.11, None, None)}
+
 
 def fast_scnn(num_classes: int, *, width: float = 1.0, auxiliary: bool = True) -> FastSCNN:
     """Fast-SCNN, logits (N, num_classes, H/8, W/8).

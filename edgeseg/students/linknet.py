@@ -22,6 +22,8 @@ from edgeseg.outputs import Outputs
 
 __all__ = ["LinkNet", "linknet"]
 
+PUBLISHED = {"linknet": (11.5, 10.6, (360, 640))}
+
 FLOAT = ("ConvTranspose2d",)  # not every engine has an integer kernel for it
 
 

@@ -35,6 +35,8 @@ from edgeseg.outputs import Outputs
 
 __all__ = ["PIDNet", "pidnet_l", "pidnet_m", "pidnet_s"]
 
+PUBLISHED = {"pidnet-s": (7.6, 47.6, (1024, 2048)), "pidnet-l": (36.9, 275.8, (1024, 2048))}
+
 
 def pidnet_s(num_classes: int, *, width: float = 1.0, auxiliary: bool = True) -> PIDNet:
     """PIDNet-S, logits (N, num_classes, H/8, W/8).

@@ -27,6 +27,8 @@ from edgeseg.outputs import Outputs
 
 __all__ = ["SegFormer", "segformer_b0"]
 
+PUBLISHED = {"segformer-b0": (3.8, 125.5, (1024, 2048))}
+
 # No integer kernels worth having: softmax needs its exponents, and a mean over channels is little beside its roots.
 FLOAT = ("attention", "normalise", "GELU")
 HEADS = (1, 2, 5, 8)  # by stage

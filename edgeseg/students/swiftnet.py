@@ -32,6 +32,8 @@ from edgeseg.outputs import Outputs
 
 __all__ = ["SwiftNet", "SwiftNetPyramid", "swiftnet_rn18", "swiftnet_rn18_pyramid"]
 
+PUBLISHED = {"swiftnet-rn18": (11.8, 104.0, (1024, 2048))}
+
 
 def swiftnet_rn18(num_classes: int, *, width: float = 1.0, auxiliary: bool = True) -> SwiftNet:
     """SwiftNet-RN18 on one scale, logits (N, num_classes, H/4, W/4).
