@@ -14,7 +14,6 @@ the encoder's.
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from edgeseg.blocks import conv_bn, initialise, scaled
@@ -34,7 +33,10 @@ def segnet(num_classes: int, *, width: float = 1.0) -> SegNet:
 @fx.wrap  # one node for torch.fx, whatever the sizes
 def unpool(x: Tensor, indices: Tensor, size_hw: tuple[int, int]) -> Tensor:
     """(N, C, h, w) to (N, C, H, W): each value where its index says, counted over H * W; zeros elsewhere."""
-    return F.max_unpool2d(x, indices, 2, 2, output_size=size_hw)
+    h, w = size_hw
+    blank = x.new_zeros(*x.shape[:2], h * w)
+    # As max_unpool2d, which torch has no deterministic form of; windows do not overlap, so no two values share a place.
+    return blank.scatter(2, indices.flatten(2), x.flatten(2)).unflatten(2, (h, w))
 
 
 class SegNet(nn.Module):

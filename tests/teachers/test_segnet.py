@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from edgeseg.networks import macs, parameters
 from edgeseg.teachers.segnet import segnet, unpool
@@ -35,6 +36,12 @@ def test_a_maximum_returns_to_where_it_stood():
     pooled, indices = segnet(5, width=0.125).pool(x)
     assert pooled[0, 0].tolist() == [[4, 9], [6, 7]]  # rounded up: the last row and column count
     assert unpool(pooled, indices, (3, 3))[0, 0].tolist() == [[0, 0, 9], [4, 0, 0], [0, 6, 7]]
+
+
+def test_unpooling_is_torchs():
+    x = torch.randn(2, 4, 9, 12)
+    pooled, indices = segnet(5, width=0.125).pool(x)
+    assert torch.equal(unpool(pooled, indices, (9, 12)), F.max_unpool2d(pooled, indices, 2, 2, output_size=(9, 12)))
 
 
 @pytest.mark.parametrize("size_hw", [(32, 32), (45, 61)])
