@@ -2,9 +2,9 @@
 
 Weights: symmetric, per output channel, quantized before batch normalisation, so that folding it is exact (see fold.py).
 Activations: symmetric s8, zero-point 0, one scale a tensor, fixed after an MSE-optimal calibration. Both inputs of a
-residual add are quantized, as are both of a product, gates (sigmoids) among them; max-pools keep the scale of their
-input, inputs of a concatenation share one, and a resize has its own; logits stay float. This is what TensorRT requires,
-and it is exactly re-expressible in u8 for CPUs.
+residual add are quantized, as are both of a product, gates (sigmoids) among them; max-pools and nearest resizes keep
+the scale of their input, inputs of a concatenation share one, and a bilinear resize has its own; logits stay float.
+This is what TensorRT requires, and it is exactly re-expressible in u8 for CPUs.
 
 What has no integer kernel worth having is computed in float from rounded values, and rounded again where an integer
 operation reads it: layer normalisation, GELU, and the functions that a family's file names in
@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from edgeseg.blocks import crop, reparameterised
+from edgeseg.blocks import crop, reparameterised, shuffle
 from edgeseg.compress.grid import (
     ActivationQuantizer,
     GridBatchNorm2d,
@@ -71,7 +71,8 @@ FUNCTIONS: dict[object, Kind] = {
     F.max_pool2d: "maxpool",
 }
 # What only moves values: a rounded one stays rounded.
-MOVES = (crop, operator.getitem, torch.chunk, torch.split, torch.flatten, torch.permute, torch.transpose, torch.reshape)
+MOVES = (crop, shuffle, operator.getitem, torch.chunk, torch.split, torch.flatten, torch.permute, torch.transpose)
+MOVES += (torch.reshape,)
 MOVING_METHODS = ("chunk", "split", "flatten", "permute", "transpose", "reshape", "view", "contiguous")
 
 
@@ -182,8 +183,12 @@ def kind(graph: fx.GraphModule, node: fx.Node) -> Kind | None:
         return "input"
     if node.op == "call_module":
         module = graph.get_submodule(str(node.target))
+        if isinstance(module, nn.Upsample) and module.mode == "nearest":
+            return "maxpool"
         return next((k for cls, k in MODULES.items() if isinstance(module, cls)), None)
     if node.op == "call_function":
+        if node.target is F.interpolate and node.kwargs.get("mode", "nearest") == "nearest":
+            return "maxpool"  # it picks values too, and keeps their scale
         return FUNCTIONS.get(node.target, "float" if _declared_float(node.target) else None)
     return None
 

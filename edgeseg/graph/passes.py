@@ -10,7 +10,8 @@ from onnx import helper, numpy_helper
 
 # Operators whose output is nowhere negative when none of their inputs is.
 KEEP_SIGN = {"Resize", "AveragePool", "GlobalAveragePool", "ReduceMean", "MaxPool", "Concat", "Add"}
-KEEP_SIGN |= {"QuantizeLinear", "DequantizeLinear", "Slice", "Mul"}
+KEEP_SIGN |= {"QuantizeLinear", "DequantizeLinear", "Slice", "Mul", "Reshape", "Transpose"}
+SHUFFLES = {"Reshape", "Transpose"}  # what engines do to integers as well as to the floats they stand for
 
 
 class Links:
@@ -169,10 +170,17 @@ def convolutions(model: onnx.ModelProto) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {"int8": [], "float": []}
     for node in model.graph.node:
         if node.op_type in ("Conv", "ConvTranspose"):
-            inputs = all(links.made_by(i, "DequantizeLinear") for i in node.input[:2])
+            inputs = all(links.made_by(_unshuffled(links, i), "DequantizeLinear") for i in node.input[:2])
             rounded = node.op_type == "Conv" and _rounded(links, node.output[0])
             found["int8" if inputs and rounded else "float"].append(node.name)
     return found
+
+
+def _unshuffled(links: Links, tensor: str) -> str:
+    """The tensor whose values, in another order, this one has."""
+    while tensor in links.maker and links.maker[tensor].op_type in SHUFFLES:
+        tensor = links.maker[tensor].input[0]
+    return tensor
 
 
 def _rounded(links: Links, tensor: str) -> bool:

@@ -24,7 +24,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from edgeseg.blocks import conv_bn, head, initialise, resize_as, scaled
+from edgeseg.blocks import conv_bn, head, initialise, resize_as, scaled, separable
 from edgeseg.outputs import Outputs
 
 __all__ = ["BiSeNetV2", "bisenet_v2"]
@@ -68,9 +68,7 @@ class GatherAndExpand(nn.Module):
         self.shortcut = None
         if stride == 2:
             layers += [conv_bn(inputs, wide, 3, 2, groups=inputs, relu=False), conv_bn(wide, wide, groups=wide)]
-            self.shortcut = nn.Sequential(
-                conv_bn(inputs, inputs, 3, 2, groups=inputs, relu=False), conv_bn(inputs, outputs, 1, relu=False)
-            )
+            self.shortcut = separable(inputs, outputs, 2, relu=False)
         else:
             layers += [conv_bn(inputs, wide, groups=inputs)]
         self.body = nn.Sequential(*layers, conv_bn(wide, outputs, 1, relu=False))
@@ -98,14 +96,12 @@ class GuidedAggregation(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         c = channels
-        self.detail = nn.Sequential(conv_bn(c, c, groups=c, relu=False), conv_bn(c, c, 1, relu=False))
+        self.detail = separable(c, c, relu=False)
         self.coarse_detail = nn.Sequential(
             conv_bn(c, c, 3, 2, relu=False), nn.AvgPool2d(3, 2, 1, count_include_pad=False)
         )
         self.gate = nn.Sequential(conv_bn(c, c, relu=False), nn.Sigmoid())
-        self.coarse_gate = nn.Sequential(
-            conv_bn(c, c, groups=c, relu=False), conv_bn(c, c, 1, relu=False), nn.Sigmoid()
-        )
+        self.coarse_gate = nn.Sequential(*separable(c, c, relu=False), nn.Sigmoid())
         self.mix = conv_bn(c, c)
 
     def forward(self, detail: Tensor, semantics: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from edgeseg.blocks import conv_bn, head, initialise, resize_as, scaled
+from edgeseg.blocks import FeatureFusion, InvertedResidual, conv_bn, head, initialise, scaled, separable
 from edgeseg.outputs import Outputs
 
 __all__ = ["ContextNet", "contextnet_cn14"]
@@ -34,52 +34,15 @@ def contextnet_cn14(num_classes: int, *, width: float = 1.0, auxiliary: bool = T
     return ContextNet(num_classes, width, auxiliary=auxiliary)
 
 
-def _separable(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
-    """3x3 depthwise and 1x1 convolution, a ReLU behind each."""
-    return nn.Sequential(conv_bn(inputs, inputs, 3, stride, groups=inputs), conv_bn(inputs, outputs, 1))
-
-
-class Bottleneck(nn.Module):
-    """Widen, 3x3 depthwise, narrow without ReLU (Sandler et al. 2018, https://arxiv.org/abs/1801.04381)."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int, widen: int) -> None:
-        super().__init__()
-        wide = widen * inputs
-        self.body = nn.Sequential(
-            conv_bn(inputs, wide, 1),
-            conv_bn(wide, wide, 3, stride, groups=wide),
-            conv_bn(wide, outputs, 1, relu=False),
-        )
-        self.residual = stride == 1 and inputs == outputs
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.body(x) if self.residual else self.body(x)
-
-
 def _deep(width: float) -> nn.Sequential:
     """(N, 3, h, w) to (N, 128, h/8, w/8)."""
     channels = scaled(32, width)
     layers: list[nn.Module] = [conv_bn(3, channels, 3, 2)]
     for outputs, count, stride, widen in STAGES:
         for i in range(count):
-            layers.append(Bottleneck(channels, scaled(outputs, width), 1 if i else stride, widen))
+            layers.append(InvertedResidual(channels, scaled(outputs, width), 1 if i else stride, widen))
             channels = scaled(outputs, width)
     return nn.Sequential(*layers)
-
-
-class Fusion(nn.Module):
-    """The deep branch, resized, smoothed by a depthwise convolution as wide as the resize, added to the shallow one."""
-
-    def __init__(self, planes: int) -> None:
-        super().__init__()
-        self.smooth = conv_bn(planes, planes, groups=planes, dilation=4)
-        self.of_context = conv_bn(planes, planes, 1, relu=False)
-        self.of_detail = conv_bn(planes, planes, 1, relu=False)
-        self.relu = nn.ReLU()
-
-    def forward(self, detail: Tensor, context: Tensor) -> Tensor:
-        context = self.smooth(resize_as(context, detail, 4))
-        return self.relu(self.of_context(context) + self.of_detail(detail))
 
 
 class ContextNet(nn.Module):
@@ -89,12 +52,17 @@ class ContextNet(nn.Module):
         super().__init__()
         c32, c64, c128 = (scaled(c, width) for c in (32, 64, 128))
         self.shallow = nn.Sequential(
-            conv_bn(3, c32, 3, 2), _separable(c32, c64, 2), _separable(c64, c128, 2), _separable(c128, c128)
+            conv_bn(3, c32, 3, 2),
+            separable(c32, c64, 2, between=True),
+            separable(c64, c128, 2, between=True),
+            separable(c128, c128, between=True),
         )
         self.quarter = nn.AvgPool2d(5, 4, 2, count_include_pad=False)
         self.deep = _deep(width)
-        self.fuse = Fusion(c128)
-        self.classify = nn.Sequential(_separable(c128, c128), _separable(c128, c128), nn.Conv2d(c128, num_classes, 1))
+        self.fuse = FeatureFusion(c128, c128, c128)
+        self.classify = nn.Sequential(
+            separable(c128, c128, between=True), separable(c128, c128, between=True), nn.Conv2d(c128, num_classes, 1)
+        )
         self.auxiliary = head(c128, c32, num_classes) if auxiliary else None
         initialise(self)
 

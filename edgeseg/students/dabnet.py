@@ -20,7 +20,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from edgeseg.blocks import initialise, scaled
+from edgeseg.blocks import Down, asymmetric, initialise, scaled
 from edgeseg.outputs import Outputs
 
 __all__ = ["DABNet", "dabnet"]
@@ -48,16 +48,6 @@ def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Con
     return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
 
 
-def _asymmetric(channels: int, dilation: int) -> nn.Sequential:
-    """3x1, then 1x3, each channel for itself."""
-    layers: list[nn.Module] = []
-    for tall, wide in ((3, 1), (1, 3)):
-        padding = (tall // 2 * dilation, wide // 2 * dilation)
-        conv = nn.Conv2d(channels, channels, (tall, wide), 1, padding, dilation=dilation, groups=channels, bias=False)
-        layers += [conv, *_norm(channels)]
-    return nn.Sequential(*layers)
-
-
 class DAB(nn.Module):
     """Halve the channels by a 3x3, two asymmetric branches, near and dilated, and add what a 1x1 makes of their sum."""
 
@@ -65,27 +55,12 @@ class DAB(nn.Module):
         super().__init__()
         half = channels // 2
         self.reduce = nn.Sequential(*_norm(channels), _conv(channels, half), *_norm(half))
-        self.near, self.far = _asymmetric(half, 1), _asymmetric(half, dilation)
+        self.near, self.far = (asymmetric(half, dilation=d, groups=half, behind=_norm) for d in (1, dilation))
         self.expand = nn.Sequential(*_norm(half), _conv(half, channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.reduce(x)
         return x + self.expand(self.near(y) + self.far(y))
-
-
-class Down(nn.Module):
-    """Half the size: a strided convolution, and the pooled map beside it where the channels grow."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.grows = inputs < outputs
-        self.conv = _conv(inputs, outputs - inputs if self.grows else outputs, 3, 2)
-        self.pool = nn.MaxPool2d(2, 2, ceil_mode=True)
-        self.norm = _norm(outputs)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.conv(x)
-        return self.norm(torch.cat([y, self.pool(x)], 1) if self.grows else y)
 
 
 class DABNet(nn.Module):
@@ -101,10 +76,10 @@ class DABNet(nn.Module):
         )
         self.shrink = nn.AvgPool2d(3, 2, 1, count_include_pad=False)
         self.norm1 = _norm(c1 + 3)
-        self.down2 = Down(c1 + 3, c2)
+        self.down2 = Down(c1 + 3, c2, _norm)
         self.block2 = nn.Sequential(*(DAB(c2, 2) for _ in range(3)))
         self.norm2 = _norm(2 * c2 + 3)
-        self.down3 = Down(2 * c2 + 3, c3)
+        self.down3 = Down(2 * c2 + 3, c3, _norm)
         self.block3 = nn.Sequential(*(DAB(c3, d) for d in SECOND))
         self.norm3 = _norm(2 * c3 + 3)
         self.classifier = _conv(2 * c3 + 3, num_classes, 1)

@@ -27,7 +27,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from edgeseg.blocks import crop, initialise, scaled
+from edgeseg.blocks import crop, initialise, scaled, transposed
 from edgeseg.errors import NetworkError
 from edgeseg.outputs import Outputs
 
@@ -96,11 +96,6 @@ def _norm(channels: int) -> OrderedDict[str, nn.Module]:
 
 def _conv_norm(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(OrderedDict(conv=_conv(inputs, outputs, 3, stride).conv, **_norm(outputs)))
-
-
-def _enlarge(inputs: int, outputs: int) -> nn.ConvTranspose2d:
-    """Twice as high and wide; each pixel becomes four, which see no other."""
-    return nn.ConvTranspose2d(inputs, outputs, 2, 2, bias=False)
 
 
 class ESP(nn.Module):
@@ -216,10 +211,10 @@ class ESPNet(nn.Module):
         self.level3_C = _conv(2 * c2 + 3, k)
         self.br = nn.BatchNorm2d(k, eps=1e-3)
         self.conv = _conv_norm(c1 + 3 * image_again + k, k)
-        self.up_l3 = nn.Sequential(_enlarge(k, k))
+        self.up_l3 = nn.Sequential(transposed(k, k))
         self.combine_l2_l3 = nn.Sequential(nn.Sequential(_norm(2 * k)), ESP(2 * k, k))
-        self.up_l2 = nn.Sequential(_enlarge(k, k), nn.Sequential(_norm(k)))
-        self.classifier = _enlarge(k, num_classes)
+        self.up_l2 = nn.Sequential(transposed(k, k), nn.Sequential(_norm(k)))
+        self.classifier = transposed(k, num_classes)
         _initialise(self)
         for module in (self.up_l3[0], self.up_l2[0], self.classifier):
             nn.init.normal_(module.weight, std=k**-0.5)  # keeps the variance: one tap to a pixel

@@ -14,10 +14,18 @@ extent at every size. The coarsest pool is the average of the whole map, as in t
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
-from edgeseg.blocks import conv_bn, head, initialise, resize_as, scaled
+from edgeseg.blocks import (
+    FeatureFusion,
+    InvertedResidual,
+    PyramidPooling,
+    conv_bn,
+    head,
+    initialise,
+    scaled,
+    separable,
+)
 from edgeseg.outputs import Outputs
 
 __all__ = ["FastSCNN", "fast_scnn"]
@@ -35,77 +43,21 @@ def fast_scnn(num_classes: int, *, width: float = 1.0, auxiliary: bool = True) -
     return FastSCNN(num_classes, width, auxiliary=auxiliary)
 
 
-def _separable(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
-    """3x3 depthwise and 1x1 convolution, no ReLU between the two."""
-    return nn.Sequential(conv_bn(inputs, inputs, 3, stride, groups=inputs, relu=False), conv_bn(inputs, outputs, 1))
-
-
-class InvertedResidual(nn.Module):
-    """Widen six times, 3x3 depthwise, narrow without ReLU (Sandler et al. 2018, https://arxiv.org/abs/1801.04381)."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
-        super().__init__()
-        wide = 6 * inputs
-        self.body = nn.Sequential(
-            conv_bn(inputs, wide, 1),
-            conv_bn(wide, wide, 3, stride, groups=wide),
-            conv_bn(wide, outputs, 1, relu=False),
-        )
-        self.residual = stride == 1 and inputs == outputs
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.body(x) if self.residual else self.body(x)
-
-
-class PyramidPooling(nn.Module):
-    """The map beside its averages over windows of three sizes and over all (Zhao et al. 2017, arXiv 1612.01105)."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.strides = (4, 8, 16)
-        windows = [nn.AvgPool2d(2 * s + 1, s, s, count_include_pad=False) for s in self.strides]
-        quarter = scaled(inputs, 1 / 4)
-        self.pools = nn.ModuleList(
-            nn.Sequential(pool, conv_bn(inputs, quarter, 1)) for pool in (*windows, nn.AdaptiveAvgPool2d(1))
-        )
-        self.mix = conv_bn(inputs + quarter * len(self.pools), outputs, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        strides = (*self.strides, None)
-        maps = [resize_as(pool(x), x, stride) for pool, stride in zip(self.pools, strides, strict=True)]
-        return self.mix(torch.cat([x, *maps], 1))
-
-
-class Fusion(nn.Module):
-    """The deep path, resized, smoothed by a depthwise convolution as wide as the resize, added to the detail path."""
-
-    def __init__(self, detail: int, context: int, outputs: int) -> None:
-        super().__init__()
-        self.smooth = conv_bn(context, context, groups=context, dilation=4)
-        self.of_context = conv_bn(context, outputs, 1, relu=False)
-        self.of_detail = conv_bn(detail, outputs, 1, relu=False)
-        self.relu = nn.ReLU()
-
-    def forward(self, detail: Tensor, context: Tensor) -> Tensor:
-        context = self.smooth(resize_as(context, detail, 4))
-        return self.relu(self.of_context(context) + self.of_detail(detail))
-
-
 class FastSCNN(nn.Module):
     stride = 8
 
     def __init__(self, num_classes: int, width: float, *, auxiliary: bool) -> None:
         super().__init__()
         c32, c48, c64, c96, c128 = (scaled(c, width) for c in (32, 48, 64, 96, 128))
-        self.shared = nn.Sequential(conv_bn(3, c32, 3, 2), _separable(c32, c48, 2), _separable(c48, c64, 2))
+        self.shared = nn.Sequential(conv_bn(3, c32, 3, 2), separable(c32, c48, 2), separable(c48, c64, 2))
         self.deep = nn.Sequential(
             *(InvertedResidual(c64, c64, s) for s in (2, 1, 1)),
             *(InvertedResidual(c, c96, s) for c, s in ((c64, 2), (c96, 1), (c96, 1))),
             *(InvertedResidual(c, c128) for c in (c96, c128, c128)),
         )
         self.pyramid = PyramidPooling(c128, c128)
-        self.fuse = Fusion(c64, c128, c128)
-        self.classify = nn.Sequential(_separable(c128, c128), _separable(c128, c128), nn.Conv2d(c128, num_classes, 1))
+        self.fuse = FeatureFusion(c64, c128, c128)
+        self.classify = nn.Sequential(separable(c128, c128), separable(c128, c128), nn.Conv2d(c128, num_classes, 1))
         self.auxiliary = nn.ModuleList(head(c, c32, num_classes) for c in (c64, c128)) if auxiliary else None
         initialise(self)
 

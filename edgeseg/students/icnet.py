@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from edgeseg.blocks import conv_bn, initialise, resize_as, scaled
+from edgeseg.blocks import Bottleneck, conv_bn, initialise, resize_as, scaled, windows
 from edgeseg.outputs import Outputs
 
 __all__ = ["ICNet", "icnet"]
@@ -39,31 +39,13 @@ def icnet(num_classes: int, *, width: float = 1.0, auxiliary: bool = True) -> IC
     return ICNet(num_classes, width, auxiliary=auxiliary)
 
 
-class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions plus a shortcut, then ReLU."""
-
-    def __init__(self, inputs: int, planes: int, outputs: int, dilation: int = 1) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            conv_bn(inputs, planes, 1),
-            conv_bn(planes, planes, dilation=dilation),
-            conv_bn(planes, outputs, 1, relu=False),
-        )
-        self.shortcut = None if inputs == outputs else conv_bn(inputs, outputs, 1, relu=False)
-        self.relu = nn.ReLU()
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.relu(self.body(x) + (x if self.shortcut is None else self.shortcut(x)))
-
-
 class PyramidPooling(nn.Module):
     """The map plus its averages over windows of three sizes and over all."""
 
     def __init__(self) -> None:
         super().__init__()
         self.strides = (4, 8, 16)
-        windows = [nn.AvgPool2d(2 * s + 1, s, s, count_include_pad=False) for s in self.strides]
-        self.pools = nn.ModuleList([*windows, nn.AdaptiveAvgPool2d(1)])
+        self.pools = nn.ModuleList([*windows(self.strides), nn.AdaptiveAvgPool2d(1)])
 
     def forward(self, x: Tensor) -> Tensor:
         total = x
@@ -100,7 +82,7 @@ class ICNet(nn.Module):
 
         self.middle = nn.Sequential(
             conv_bn(3, c32, 3, 2), conv_bn(c32, c32), conv_bn(c32, c64), nn.MaxPool2d(3, 2, 1),
-            _stage(c64, c32, c128, 3), self.thin, Bottleneck(c128, c64, c256),
+            _stage(c64, c32, c128, 3), self.thin, Bottleneck(c128, c64, outputs=c256, relu=True),
         )  # fmt: skip
         self.low = nn.Sequential(
             _stage(c256, c64, c256, 3), _stage(c256, c128, c512, 6, 2), _stage(c512, c256, c1024, 3, 4),
@@ -128,5 +110,8 @@ class ICNet(nn.Module):
 
 def _stage(inputs: int, planes: int, outputs: int, count: int, dilation: int = 1) -> nn.Sequential:
     return nn.Sequential(
-        *(Bottleneck(outputs if i else inputs, planes, outputs, dilation) for i in range(count)),
+        *(
+            Bottleneck(outputs if i else inputs, planes, outputs=outputs, dilation=dilation, relu=True)
+            for i in range(count)
+        ),
     )

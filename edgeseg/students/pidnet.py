@@ -30,7 +30,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from edgeseg.blocks import DAPPM, Bottleneck, Residual, conv_bn, head, initialise, resize_as, scaled
+from edgeseg.blocks import DAPPM, Bottleneck, Residual, conv_bn, head, initialise, resize_as, scaled, windows
 from edgeseg.outputs import Outputs
 
 __all__ = ["PIDNet", "pidnet_l", "pidnet_m", "pidnet_s"]
@@ -97,9 +97,9 @@ class PAPPM(nn.Module):
         super().__init__()
         self.same = conv_bn(inputs, planes, 1)
         self.strides = (2, 4, 8)
-        pools = [nn.AvgPool2d(2 * s + 1, s, s, count_include_pad=False) for s in self.strides]
         self.pools = nn.ModuleList(
-            nn.Sequential(pool, conv_bn(inputs, planes, 1)) for pool in (*pools, nn.AdaptiveAvgPool2d(1))
+            nn.Sequential(pool, conv_bn(inputs, planes, 1))
+            for pool in (*windows(self.strides), nn.AdaptiveAvgPool2d(1))
         )
         levels = len(self.pools)
         self.refine = conv_bn(planes * levels, planes * levels, groups=levels)

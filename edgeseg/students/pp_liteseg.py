@@ -26,7 +26,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from edgeseg.blocks import conv_bn, head, initialise, resize_as, scaled, stdc_stages
+from edgeseg.blocks import conv_bn, head, initialise, resize_as, scaled, stdc_stages, windows
 from edgeseg.outputs import Outputs
 
 __all__ = ["PPLiteSeg", "pp_liteseg_b", "pp_liteseg_t"]
@@ -55,9 +55,9 @@ class SimplePyramid(nn.Module):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.strides = (16, 8)
-        windows = [nn.AvgPool2d(2 * s + 1, s, s, count_include_pad=False) for s in self.strides]
         self.pools = nn.ModuleList(
-            nn.Sequential(pool, conv_bn(inputs, outputs, 1)) for pool in (nn.AdaptiveAvgPool2d(1), *windows)
+            nn.Sequential(pool, conv_bn(inputs, outputs, 1))
+            for pool in (nn.AdaptiveAvgPool2d(1), *windows(self.strides))
         )
         self.mix = conv_bn(outputs, outputs)
 

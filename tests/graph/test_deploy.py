@@ -154,3 +154,34 @@ def test_what_was_negative_keeps_its_middle_zero_point():
     want = ort.InferenceSession(two_roundings().SerializeToString()).run(None, {"x": x})[0]
     np.testing.assert_allclose(want, [0, 0, 0.3, 12.7], atol=1e-6)
     np.testing.assert_array_equal(ort.InferenceSession(u8.SerializeToString()).run(None, {"x": x})[0], want)
+
+
+def test_a_convolution_behind_a_shuffle_should_run_in_int8():
+    """Rounded -> Reshape -> Transpose -> Reshape -> convolution -> rounded: the values are integers all the way."""
+    helper, float_ = onnx.helper, onnx.TensorProto.FLOAT
+    constants = {
+        "s": np.float32(0.1), "z": np.int8(0), "w": np.ones((4, 4, 1, 1), np.int8),
+        "split": np.array([1, 2, 2, 3, 3]), "whole": np.array([1, 4, 3, 3]),
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["xq"]),
+        helper.make_node("DequantizeLinear", ["xq", "s", "z"], ["xd"]),
+        helper.make_node("DequantizeLinear", ["w", "s", "z"], ["wd"]),
+        helper.make_node("Reshape", ["xd", "split"], ["groups"]),
+        helper.make_node("Transpose", ["groups"], ["dealt"], perm=[0, 2, 1, 3, 4]),
+        helper.make_node("Reshape", ["dealt", "whole"], ["shuffled"]),
+        helper.make_node("Conv", ["shuffled", "wd"], ["c"], name="rounded"),
+        helper.make_node("QuantizeLinear", ["c", "s", "z"], ["cq"]),
+        helper.make_node("DequantizeLinear", ["cq", "s", "z"], ["cd"]),
+        helper.make_node("Relu", ["x"], ["r"]),
+        helper.make_node("Reshape", ["r", "whole"], ["real"]),
+        helper.make_node("Conv", ["real", "wd"], ["y"], name="never rounded"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", float_, [1, 4, 3, 3])],
+        [helper.make_tensor_value_info(name, float_, [1, 4, 3, 3]) for name in ("cd", "y")],
+        [numpy_helper.from_array(np.asarray(v), k) for k, v in constants.items()],
+    )
+    assert passes.convolutions(helper.make_model(graph)) == {"int8": ["rounded"], "float": ["never rounded"]}

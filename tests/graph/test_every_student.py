@@ -73,5 +73,8 @@ def test_engines_say_what_the_network_says(name: str, tmp_path: Path):
     for frame, image in zip(frames(), images, strict=True):
         with torch.no_grad():
             want = quantized(image[None]).logits[0].argmax(0).numpy()
-        for what, logits in (("ort", by_ort.run(None, {"image": frame[None]})[0]), ("ov", next(iter(by_ov([frame[None]]).values())))):
+        for what, logits in (
+            ("ort", by_ort.run(None, {"image": frame[None]})[0]),
+            ("ov", next(iter(by_ov([frame[None]]).values()))),
+        ):
             assert (logits[0].argmax(0) == want).mean() >= 0.998, what

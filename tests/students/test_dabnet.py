@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from edgeseg.blocks import Down
 from edgeseg.networks import macs, parameters
-from edgeseg.students.dabnet import DAB, Down, dabnet
+from edgeseg.students.dabnet import DAB, dabnet
 
 
 def test_parameters_as_in_the_paper():
