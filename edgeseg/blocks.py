@@ -142,6 +142,7 @@ class ResNet(nn.Module):
     def __init__(self, blocks: Sequence[int] = (2, 2, 2, 2), width: float = 1.0, first_stride: int = 1) -> None:
         super().__init__()
         self.channels = tuple(scaled(c, width) for c in (64, 64, 128, 256, 512))
+        self.strides = (4, *(4 * first_stride * 2**i for i in range(4)))
         self.stem = nn.Sequential(conv_bn(3, self.channels[0], 7, 2), nn.MaxPool2d(3, 2, 1))
         shapes = zip(self.channels, self.channels[1:], blocks, (first_stride, 2, 2, 2), strict=False)
         self.stages = nn.ModuleList(
@@ -185,8 +186,8 @@ def scaled(channels: float, width: float) -> int:
     return max(8, int(channels * width / 8 + 0.5) * 8)
 
 
-def initialise(net: nn.Module) -> None:
-    """Weights of an untrained network.
+def initialise(net: nn.Module, but: nn.Module | None = None) -> None:
+    """Weights of an untrained network, ``but`` those of a part of it that brings its own.
 
     A convolution that feeds a batch normalisation keeps the variance of its gradient: normal, 2 / fan-out, where a
     grouped convolution counts only its own group. One with a bias is a classifier or a gate and keeps the variance of
@@ -194,7 +195,10 @@ def initialise(net: nn.Module) -> None:
     from the first step. (Starting classifiers near zero, as is common, gave the lower accuracy in all four short
     trainings that were compared: two networks, two learning rates.)
     """
+    kept = set() if but is None else set(but.modules())
     for module in net.modules():
+        if module in kept:
+            continue
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             taps = math.prod(module.kernel_size)
             if module.bias is None:
