@@ -30,6 +30,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from edgeseg.attention import Attention, Block
 from edgeseg.contract import IMAGENET_MEAN, IMAGENET_STD
 from edgeseg.doctor import remedy
 from edgeseg.errors import BackendMissing, NetworkError
@@ -154,8 +155,12 @@ def _timm(name: str, pretrained: bool | Path | str, stride: int) -> Made:
     if isinstance(pretrained, Path | str):
         if not Path(pretrained).is_file():
             raise NetworkError(f"{pretrained} does not exist: give the file with the backbone's weights")
-        options["pretrained_cfg_overlay"] = {"file": str(pretrained)}
     try:
+        if isinstance(pretrained, Path | str):
+            # Of a network without classifier timm only notes in its log what a file lacks.
+            whole = timm.create_model(name)
+            timm.models.load_checkpoint(whole, str(pretrained), strict=True)
+            options["pretrained_cfg_overlay"] = {"state_dict": whole.state_dict()}
         network = timm.create_model(name, features_only=True, pretrained=bool(pretrained), **options)
     except TypeError as e:
         raise NetworkError(
@@ -168,7 +173,24 @@ def _timm(name: str, pretrained: bool | Path | str, stride: int) -> Made:
     if type(network).__name__ == "FeatureDictNet":
         raise NetworkError(f"backbone {name!r} hands out maps by name, not in order: take one such as {FAMILIES[0]}")
     info, given = network.feature_info, timm.get_pretrained_cfg(name)
+    _attend_anywhere(network)
+    if name.startswith("efficientformer_"):
+        network = Stages(nn.Sequential(network.model.stem, network.model.stages[0]), *network.model.stages[1:])
     return Made(network, info.channels(), info.reduction(), given.mean, given.std)
+
+
+def _attend_anywhere(network: nn.Module) -> None:
+    """Put EfficientFormer's attention, which timm makes for one size of image, as that on maps of any."""
+    from timm.models import efficientformer as one
+    from timm.models import efficientformer_v2 as two
+
+    for name, module in list(network.named_modules()):
+        if isinstance(module, one.MetaBlock1d):
+            network.set_submodule(name, Block(module))
+        elif isinstance(module, one.Flat):
+            network.set_submodule(name, nn.Identity())
+        elif isinstance(module, two.Attention2d | two.Attention2dDownsample):
+            network.set_submodule(name, Attention(module))
 
 
 def _instead(pretrained: bool | Path | str) -> str:
@@ -187,14 +209,12 @@ def _shufflenets() -> list[str]:
     return [name for name in models.list_models(module=models) if name.startswith("shufflenet_v2")]
 
 
-class ShuffleNet(nn.Module):
-    """The stages of torchvision's ShuffleNetV2, without its last convolution, which widens for the classifier."""
+class Stages(nn.Module):
+    """Each reads the one before; images to the maps of all."""
 
-    def __init__(self, network: Any) -> None:
+    def __init__(self, *stages: nn.Module) -> None:
         super().__init__()
-        first = nn.Sequential(network.conv1, network.maxpool)
-        self.stages = nn.ModuleList([first, network.stage2, network.stage3, network.stage4])
-        self.channels = (network.conv1[0].out_channels, *(s[0].branch2[5].out_channels * 2 for s in self.stages[1:]))
+        self.stages = nn.ModuleList(stages)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         maps = [images]
@@ -217,8 +237,10 @@ def _shufflenet(name: str, pretrained: bool | Path | str) -> Made:
             network.load_state_dict(torch.load(pretrained, "cpu", weights_only=True))
     except (URLError, OSError, RuntimeError, ValueError) as e:
         raise NetworkError(f"backbone {name!r}: its weights cannot be had ({_line(e)}); {_instead(pretrained)}") from e
-    stages = ShuffleNet(network)
-    return Made(stages, stages.channels, STRIDES, IMAGENET_MEAN, IMAGENET_STD)
+    # Without its last convolution, which widens for the classifier.
+    stages = Stages(nn.Sequential(network.conv1, network.maxpool), network.stage2, network.stage3, network.stage4)
+    channels = [network.conv1[0].out_channels, *(2 * s[0].branch2[5].out_channels for s in stages.stages[1:])]
+    return Made(stages, channels, STRIDES, IMAGENET_MEAN, IMAGENET_STD)
 
 
 # Rewriting.
@@ -364,7 +386,7 @@ def rounds_up(trunk: Trunk, name: str) -> bool:
     Raises NetworkError where the network takes images of one size only.
     """
     shapes = copy.deepcopy(trunk).to("meta").eval()
-    size_hw, odd_hw = (64, 160), (90, 122)
+    size_hw, odd_hw = (64, 160), (69, 99)  # the latter odd at three of the strides
     try:
         with torch.no_grad():
             maps = shapes(torch.empty(1, 3, *size_hw, device="meta"))

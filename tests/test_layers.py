@@ -33,7 +33,7 @@ ROBOT = [
 # ---- the torch line: nothing above imports torch ----
 BUILD = [
     {"outputs"},
-    {"data", "blocks", "class_map"},
+    {"data", "blocks", "class_map", "attention"},
     {"panels", "golden"},
     {"score", "adopt", "check", "framing", "resnet", "backbones"},
     {"students", "teachers", "foreign", "losses", "distill"},

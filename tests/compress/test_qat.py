@@ -183,7 +183,7 @@ def test_every_student_stays_close_to_itself(name):
     with torch.no_grad():
         ours, theirs = graph(images).logits, net.eval()(images).logits
         # Untrained, some networks make much of any disturbance: then rounding the input alone is the measure.
-        rounded = qat.fake_quantize(images, next(qat.quantizers(graph)).scale)
+        rounded = grid.fake_quantize(images, next(qat.quantizers(graph)).scale)
         alone = (net(rounded).logits - theirs).abs().mean()
     assert (ours - theirs).abs().mean() < max(0.2 * theirs.abs().mean(), 8 * alone)
     assert ours.shape == theirs.shape
