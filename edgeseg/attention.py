@@ -31,12 +31,19 @@ def attend(query: Tensor, key: Tensor, value: Tensor, table: Tensor, made_for: S
     heads, (n, _, h, w), out_hw = len(table), key.shape, query.shape[-2:]
     q, k, v = (x.reshape(n, heads, -1, x.shape[-2] * x.shape[-1]) for x in (query, key, value))
     weights = q.transpose(2, 3) @ k * q.shape[2] ** -0.5 + distances(table, made_for, (h, w), out_hw)
-    if mix:
-        weights = F.conv2d(weights, mix[0], mix[1])
-    weights = weights.softmax(-1)
-    if mix:
-        weights = F.conv2d(weights, mix[2], mix[3])
+    weights = mixed(weights, *mix[:2]).softmax(-1)
+    weights = mixed(weights, *mix[2:])
     return (v @ weights.transpose(2, 3)).reshape(n, -1, *out_hw)
+
+
+def mixed(weights: Tensor, factors: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
+    """Attention (N, heads, a, b), each head now a mixture of all; as it is where there are no factors.
+
+    A product of matrices: as a convolution engines would take it for one of those that should be integer.
+    """
+    if factors is None or bias is None:
+        return weights
+    return (factors.flatten(1) @ weights.flatten(2) + bias[:, None]).view_as(weights)
 
 
 def distances(table: Tensor, made_for: Sequence[int], size_hw: Sequence[int], out_hw: Sequence[int]) -> Tensor:

@@ -190,11 +190,14 @@ class GridBatchNorm2d(nn.BatchNorm2d):
         return x * scale.view(-1, 1, 1) + bias.view(-1, 1, 1)
 
     def folded(self) -> tuple[Tensor, Tensor]:
-        """Per output channel (C,): the scale of the integer weights, of the gain's sign, and the bias."""
+        """Per output channel (C,): the scale of the integer weights, of the gain's sign, and the bias: never nothing,
+        for the reason that a convolution without a normalisation gives. Before training it can be."""
         conv, rounded = self.neighbours
         gain, bias = gain_and_bias(conv, self)
         scale = with_short_mantissa(conv.weight_scale().detach() * gain)
-        return scale, on_grid(bias, rounded.scale * scale.abs())
+        step = rounded.scale * scale.detach().abs()
+        bias = on_grid(bias, step)
+        return scale, bias + torch.where(bias.any(), 0.0, step)
 
 
 class LoneBatchNorm2d(nn.BatchNorm2d):
