@@ -87,14 +87,17 @@ def hold_roundings(graph: onnx.GraphProto) -> None:
 
 
 def _rounds_a_convolution(links: Links, tensor: str) -> bool:
-    """Whether a tensor is Conv -> (Clip) -> QuantizeLinear -> DequantizeLinear."""
-    for op in ("DequantizeLinear", "QuantizeLinear"):
-        if not links.made_by(tensor, op):
+    """Whether a tensor is Conv -> (Clip) -> QuantizeLinear -> DequantizeLinear, also with factors of its own behind and
+    another rounding."""
+    rounded = False
+    while tensor in links.maker and not links.made_by(tensor, "Conv"):
+        node = links.maker[tensor]
+        constant = [name for name in node.input[1:] if name in links.constants]
+        if node.op_type not in ("DequantizeLinear", "QuantizeLinear", "Clip", "Mul") or len(constant) < 1:
             return False
-        tensor = links.maker[tensor].input[0]
-    if links.made_by(tensor, "Clip"):
-        tensor = links.maker[tensor].input[0]
-    return links.made_by(tensor, "Conv")
+        rounded |= node.op_type == "QuantizeLinear"
+        tensor = node.input[0]
+    return rounded and links.made_by(tensor, "Conv")
 
 
 def _clip(graph: onnx.GraphProto, links: Links, node: onnx.NodeProto) -> onnx.NodeProto:
