@@ -20,8 +20,10 @@ from __future__ import annotations
 
 import copy
 import difflib
+import io
 import operator
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,10 @@ from edgeseg.errors import BackendMissing, NetworkError
 
 STRIDES = (4, 8, 16, 32)  # of the maps that decoders read
 GREY = 128 / 255  # mean and standard deviation that networks here are trained with
+
+UNDILATED = (
+    "take a ResNet, a MobileNet or an EfficientNet, or a decoder that reads maps up to stride 32, such as linknet"
+)
 
 # The smallest of each family that was looked at: built, quantized, compared with both engines.
 FAMILIES = (
@@ -116,10 +122,12 @@ def build(name: str, *, pretrained: bool | Path | str = False, stride: int = STR
     kept = [i for i, s in enumerate(made.strides) if s >= STRIDES[0]]
     strides = tuple(made.strides[i] for i in kept)
     if strides != tuple(min(s, stride) for s in STRIDES):
+        if strides == STRIDES:
+            raise NetworkError(f"backbone {name!r} cannot be dilated to stride {stride}: {UNDILATED}")
         found = ", ".join(map(str, made.strides)) or "none"
         raise NetworkError(
             f"backbone {name!r} has maps at strides {found}, and decoders read {', '.join(map(str, STRIDES))}"
-            f"{'' if stride == STRIDES[-1] else f', none beyond {stride}'}: take a network such as {FAMILIES[0]}"
+            f"{'' if stride == STRIDES[-1] else f', none beyond {stride}'}: take one such as {FAMILIES[0]}"
         )
     body = traced(made.network, name, kept)
     gain = [GREY / s for s in made.std] if pretrained else None
@@ -163,10 +171,7 @@ def _timm(name: str, pretrained: bool | Path | str, stride: int) -> Made:
             options["pretrained_cfg_overlay"] = {"state_dict": whole.state_dict()}
         network = timm.create_model(name, features_only=True, pretrained=bool(pretrained), **options)
     except TypeError as e:
-        raise NetworkError(
-            f"backbone {name!r} cannot be dilated to stride {stride} ({_line(e)}): take a ResNet, a MobileNet or an "
-            "EfficientNet, or a decoder that reads maps up to stride 32, such as linknet"
-        ) from e
+        raise NetworkError(f"backbone {name!r} cannot be dilated to stride {stride}: {UNDILATED}") from e
     except (RuntimeError, OSError, AttributeError, KeyError) as e:
         why = "its weights cannot be had" if pretrained else "it hands out no maps"
         raise NetworkError(f"backbone {name!r}: {why} ({_line(e)}); {_instead(pretrained)}") from e
@@ -230,7 +235,8 @@ def _shufflenet(name: str, pretrained: bool | Path | str) -> Made:
 
     if name not in _shufflenets():
         close = difflib.get_close_matches(name, _shufflenets(), n=1)
-        raise NetworkError(f"no backbone called {name!r}: did you mean {close[0]!r}? torchvision has {_shufflenets()}")
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise NetworkError(f"no backbone called {name!r}: {hint}torchvision has {', '.join(_shufflenets())}")
     try:
         network = models.get_model(name, weights="DEFAULT" if pretrained is True else None)
         if isinstance(pretrained, Path | str):
@@ -388,7 +394,7 @@ def rounds_up(trunk: Trunk, name: str) -> bool:
     shapes = copy.deepcopy(trunk).to("meta").eval()
     size_hw, odd_hw = (64, 160), (69, 99)  # the latter odd at three of the strides
     try:
-        with torch.no_grad():
+        with torch.no_grad(), redirect_stderr(io.StringIO()):  # torch.fx prints what fails, and where
             maps = shapes(torch.empty(1, 3, *size_hw, device="meta"))
     except (RuntimeError, AssertionError, ValueError, TypeError) as e:
         raise NetworkError(
@@ -400,7 +406,7 @@ def rounds_up(trunk: Trunk, name: str) -> bool:
     if got != want:
         raise NetworkError(f"backbone {name!r} has maps {got} of an image of {size_hw}, not {want}")
     try:
-        with torch.no_grad():
+        with torch.no_grad(), redirect_stderr(io.StringIO()):
             maps = shapes(torch.empty(1, 3, *odd_hw, device="meta"))
     except RuntimeError:
         return False
