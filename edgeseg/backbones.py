@@ -108,7 +108,7 @@ class Recolor(nn.Module):
 def build(name: str, *, pretrained: bool | Path | str = False, stride: int = STRIDES[-1]) -> Trunk:
     """The backbone as a trunk with maps at strides 4 to 32, none beyond ``stride``, whose place dilation takes.
 
-    ``pretrained``: the library's own weights, downloaded once, or a file with a ``state_dict`` of the library's network.
+    ``pretrained``: the library's own weights, downloaded once, or a file with the ``state_dict`` of its network.
     Raises NetworkError, in one sentence with what to use instead, for a name that does not exist, weights that cannot
     be had, and networks without maps of several scales or that torch.fx cannot trace; BackendMissing, with the pip
     line, where the library is not installed.
@@ -160,9 +160,8 @@ def _timm(name: str, pretrained: bool | Path | str, stride: int) -> Made:
             f"{', '.join(FAMILIES)}"
         )
     options: dict[str, Any] = {} if stride == STRIDES[-1] else {"output_stride": stride}
-    if isinstance(pretrained, Path | str):
-        if not Path(pretrained).is_file():
-            raise NetworkError(f"{pretrained} does not exist: give the file with the backbone's weights")
+    if isinstance(pretrained, Path | str) and not Path(pretrained).is_file():
+        raise NetworkError(f"{pretrained} does not exist: give the file with the backbone's weights")
     try:
         if isinstance(pretrained, Path | str):
             # Of a network without classifier timm only notes in its log what a file lacks.

@@ -35,10 +35,8 @@ def build(name: str, num_classes: int, *, pretrained: bool | Path | str = False,
     """
     decoder, colon, backbone = name.partition(":")
     makers = {n: folder.get(n) for folder in (teachers, students) for n in folder.names()}
-    if colon:
-        make = _decoder(decoder, makers)
-    else:
-        make = pick({n: makers[n] for n in names()}, name, "network", NetworkError)
+    in_order = {n: makers[n] for n in names()}
+    make = _decoder(decoder, makers) if colon else pick(in_order, name, "network", NetworkError)
     known = [k for k, p in inspect.signature(make).parameters.items() if p.kind is p.KEYWORD_ONLY and k != "trunk"]
     unknown = [k for k in options if k not in known]
     if unknown:

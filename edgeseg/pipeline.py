@@ -83,8 +83,8 @@ def distill(
 
     A teacher is a run, or a network from elsewhere as :mod:`edgeseg.foreign` opens it; ``classes`` is a file that says
     which of the dataset's classes theirs are. ``loss`` holds texts such as ``"kl=1,temperature=4"``, ``label_loss``
-    those of ``train``, and so is ``pretrained``. ``flip`` and ``scales`` let the teachers look again at the mirrored and resized image. Without
-    ``labels`` the student learns from the teachers alone.
+    those of ``train``, and so is ``pretrained``. ``flip`` and ``scales`` let the teachers look again at the mirrored
+    and resized image. Without ``labels`` the student learns from the teachers alone.
     """
     options = options or Options()
     if baseline and not labels:

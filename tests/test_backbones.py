@@ -58,7 +58,7 @@ def test_untrained_trunks_have_the_structure_of_trained_ones(weights):
 
 
 def test_weights_of_another_network_are_refused(weights, tmp_path):
-    with pytest.raises(NetworkError, match="'mobilenetv2_050': its weights cannot be had .*of that very network"):
+    with pytest.raises(NetworkError, match=r"'mobilenetv2_050': its weights cannot be had .*of that very network"):
         backbones.build("mobilenetv2_050", pretrained=weights)
     with pytest.raises(NetworkError, match=r"none\.pth does not exist"):
         backbones.build(TINY, pretrained=tmp_path / "none.pth")
@@ -72,7 +72,9 @@ def test_a_trunk_is_of_modules_that_quantization_knows(name, channels):
     trunk = backbones.build(name)
     assert (trunk.channels, trunk.strides) == (channels, (4, 8, 16, 32))
     maps = trunk.eval()(torch.randn(1, 3, 70, 100))
-    assert [tuple(m.shape) for m in maps] == [(1, c, -(-70 // s), -(-100 // s)) for c, s in zip(channels, trunk.strides)]
+    assert [tuple(m.shape) for m in maps] == [
+        (1, c, -(-70 // s), -(-100 // s)) for c, s in zip(channels, trunk.strides)
+    ]
     graph = torch.fx.symbolic_trace(trunk)
     leaves = {type(graph.get_submodule(n.target)) for n in graph.graph.nodes if n.op == "call_module"}
     assert leaves <= {nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.ReLU6, nn.MaxPool2d}
@@ -100,7 +102,9 @@ class TestNames:
         net = networks.build(f"linknet:{TINY}", 5, width=0.5)
         assert net(torch.randn(2, 3, 64, 96)).logits.shape == (2, 5, 64, 96)
         assert networks.is_student(f"linknet:{TINY}") and not networks.is_student("fcn:resnet18")
-        assert {"linknet", "swiftnet", "fanet", "fcn", "pspnet", "deeplabv3", "deeplabv3-plus"} == {*networks.decoders()}
+        assert {"linknet", "swiftnet", "fanet", "fcn", "pspnet", "deeplabv3", "deeplabv3-plus"} == {
+            *networks.decoders()
+        }
 
     @pytest.mark.parametrize(
         ("name", "stride"),

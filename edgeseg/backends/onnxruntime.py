@@ -78,8 +78,8 @@ def prefer_integers(model: Any) -> None:
     """Say the same numbers so that they are computed in integers.
 
     A Clip between a convolution and its rounding keeps the convolution in float. Rounding to u8 is the lower end of
-    the Clip; the upper, 127 steps or those of a ReLU6, is a minimum of integers behind it. And the 1x1 max-pools, which are there for
-    OpenVINO, keep sums in float: they go.
+    the Clip; the upper, 127 steps or those of a ReLU6, is a minimum of integers behind it. And the 1x1 max-pools, which
+    are there for OpenVINO, keep sums in float: they go.
     """
     from onnx import helper, numpy_helper
 
@@ -121,7 +121,7 @@ def _is_identity(pool: Any) -> bool:
 
 
 def _last_step(clip: Any, rounding: Any, constants: dict[str, Any]) -> int:
-    """Where a Clip ends in steps of the rounding behind it, as our u8 form puts them: at 0 and at most 127, zero-point 0.
+    """Where a Clip ends in steps of the rounding behind it, as our u8 form puts them: 0 to at most 127, zero-point 0.
 
     Nothing, 0, for one that ends elsewhere, as those of another quantizer may: it stays.
     """

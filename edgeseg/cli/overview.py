@@ -92,7 +92,9 @@ def models(
 
         with screen.working("models"):
             trunks = summaries()
-        closing = f"Next: edgeseg train --model {decoders[0]}:{trunks[0].name} --pretrained --data folder:PATH --out RUN"
+        closing = (
+            f"Next: edgeseg train --model {decoders[0]}:{trunks[0].name} --pretrained --data folder:PATH --out RUN"
+        )
         listed = {"decoders": decoders, "backbones": [dataclasses.asdict(t) for t in trunks]}
         screen.answer(listed, as_json=json, closing=closing, table=tables.backbones(trunks))
         return

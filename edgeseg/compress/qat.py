@@ -7,8 +7,8 @@ input, inputs of a concatenation share one, and a resize has its own; logits sta
 and it is exactly re-expressible in u8 for CPUs.
 
 What has no integer kernel worth having is computed in float from rounded values, and rounded again where an integer
-operation reads it: layer normalisation, GELU, and the functions that a family's file names in
-its ``FLOAT``.
+operation reads it: layer and group normalisation, GELU, SiLU, Hardswish, and the functions that a family's file names
+in its ``FLOAT``.
 
 Every number is chosen so that all engines compute the same: see grid.py.
 

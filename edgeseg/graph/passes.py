@@ -32,8 +32,9 @@ def to_u8(model: onnx.ModelProto) -> onnx.ModelProto:
     """Activations from s8 with zero-point 0 to u8 on the same grid.
 
     Zero-point 128 in general: s8 -128..127 becomes 0..255, value for value. Where a tensor cannot be negative the
-    zero-point is 0, and the ReLU before it becomes a Clip to 0..127 steps, where the grid of training ends, or where
-    a ReLU6 ends before that. OpenVINO fuses the Clip into the convolution; for ONNX Runtime, which does not, its backend moves it behind the rounding.
+    zero-point is 0, and the ReLU before it becomes a Clip to 0..127 steps, where the grid of training ends, or to where
+    a ReLU6 ends before that. OpenVINO fuses the Clip into the convolution; for ONNX Runtime, which does not, its
+    backend moves it behind the rounding.
     What only sums read stays signed: OpenVINO would subtract the 128 in a pass of its own. (ONNX Runtime wants it
     unsigned; its backend sees to that.)
 

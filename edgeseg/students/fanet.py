@@ -35,14 +35,12 @@ FLOAT = ("attend",)  # its sums are over all pixels of a frame, its factors not 
 EPS = 2.0**-10  # of lengths that are divided by: one that fp16 holds, for rounded queries may be all zeros
 
 
-def fanet_18(
-    num_classes: int, *, width: float = 1.0, auxiliary: bool = True, trunk: nn.Module | None = None
-) -> FANet:
+def fanet_18(num_classes: int, *, width: float = 1.0, auxiliary: bool = True, trunk: nn.Module | None = None) -> FANet:
     """FANet on ResNet-18, logits (N, num_classes, H/8, W/8).
 
     ``width`` scales all channels, rounded to multiples of 8. In training two more heads read the fused maps of H/64 and
-    H/32, unless ``auxiliary=False``. ``trunk`` takes the place of ResNet-18: maps at H/4 to H/32, their ``channels`` and
-    ``strides``. It does not stride once more, so that logits are at H/4; ``width`` then scales what reads the maps.
+    H/32, unless ``auxiliary=False``. ``trunk`` takes the place of ResNet-18: maps at H/4 to H/32, their ``channels``
+    and ``strides``. It does not stride once more, so that logits are at H/4; ``width`` then scales what reads the maps.
     """
     return FANet(num_classes, (2, 2, 2, 2), width, auxiliary=auxiliary, trunk=trunk)
 

@@ -27,9 +27,7 @@ __all__ = ["LinkNet", "linknet"]
 FLOAT = ("ConvTranspose2d",)  # not every engine has an integer kernel for it
 
 
-def linknet(
-    num_classes: int, *, width: float = 1.0, auxiliary: bool = True, trunk: nn.Module | None = None
-) -> LinkNet:
+def linknet(num_classes: int, *, width: float = 1.0, auxiliary: bool = True, trunk: nn.Module | None = None) -> LinkNet:
     """LinkNet, logits (N, num_classes, H, W).
 
     ``width`` scales all channels, rounded to multiples of 8. In training a second classifier reads the decoder at H/8,

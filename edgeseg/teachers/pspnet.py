@@ -35,7 +35,8 @@ def pspnet(
 
 
 class Pyramid(nn.Module):
-    """(N, C, h, w) to (N, 2C, h, w), less where C is no multiple of 4: the map itself, and a quarter of its channels for each number of bins."""
+    """(N, C, h, w) to (N, 2C, h, w): the map itself, and a quarter of its channels, rounded down, for each number of
+    bins."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
