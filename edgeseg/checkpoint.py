@@ -160,6 +160,11 @@ class Progress:
     def __init__(self, run: Path) -> None:
         self.folder = run / "resume"
 
+    @property
+    def saved(self) -> bool:
+        """Whether there is something to go on from."""
+        return self.folder.exists() or self.folder.with_name(".resume.old").exists()
+
     def save(self, step: int, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         beside = self.folder.with_name(".resume.writing")
         shutil.rmtree(beside, ignore_errors=True)

@@ -44,7 +44,7 @@ ENABLES = {
     "cuda": "targets on a GPU",
     "train": "train, distill, qat, export, eval",
     "adopt": "adopt",
-    "teachers": "teachers from timm, segmentation-models, torchvision, transformers",
+    "teachers": "teachers from segmentation-models, torchvision, transformers; backbones from timm, torchvision",
     "report": "report",
     "video": "predict on a video",
 }

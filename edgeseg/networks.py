@@ -5,15 +5,16 @@ from __future__ import annotations
 import copy
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from edgeseg import students, teachers
+from edgeseg import backbones, students, teachers
 from edgeseg.blocks import reparameterised
 from edgeseg.catalogue import pick
 from edgeseg.errors import NetworkError
@@ -24,20 +25,64 @@ def names() -> list[str]:
     return [*students.names(), *teachers.names()]
 
 
-def build(name: str, num_classes: int, **options: Any) -> nn.Module:
+def build(name: str, num_classes: int, *, pretrained: bool | Path | str = False, **options: Any) -> nn.Module:
     """The untrained network ``name``, with its own options (``width``, ``attention``, ...).
+
+    ``DECODER:BACKBONE`` (``linknet:mobilenetv2_100``) is a network on another trunk than its own, whose weights come
+    with ``pretrained`` from its library or from a file, as :func:`edgeseg.backbones.build` says; they are for a fresh
+    network alone: one that is built to be filled from a checkpoint needs none.
 
     Raises NetworkError for a name, an option or a value that does not exist, with those that do.
     """
+    decoder, colon, backbone = name.partition(":")
     makers = {n: folder.get(n) for folder in (teachers, students) for n in folder.names()}
-    make = pick({n: makers[n] for n in names()}, name, "network", NetworkError)
-    known = [k for k, p in inspect.signature(make).parameters.items() if p.kind is p.KEYWORD_ONLY]
+    in_order = {n: makers[n] for n in names()}
+    make = _decoder(decoder, makers) if colon else pick(in_order, name, "network", NetworkError)
+    known = [k for k, p in inspect.signature(make).parameters.items() if p.kind is p.KEYWORD_ONLY and k != "trunk"]
     unknown = [k for k in options if k not in known]
     if unknown:
         raise NetworkError(f"{name} has no option {', '.join(map(repr, unknown))}; it takes: {', '.join(known)}")
     if not 1 <= num_classes <= 255:
         raise NetworkError(f"expected 1 to 255 classes (labels are uint8), got {num_classes}")
+    if colon:
+        options["trunk"] = backbones.build(backbone, pretrained=pretrained, stride=_coarsest(make))
+    elif pretrained:
+        raise NetworkError(f"{name} has no pretrained weights; a backbone has: {sorted(decoders())[0]}:resnet18")
     return make(num_classes, **options)
+
+
+def decoders() -> dict[str, Callable[..., nn.Module]]:
+    """What can stand on another trunk, by the name before the colon: the network's, without that of its own trunk."""
+    found: dict[str, Callable[..., nn.Module]] = {}
+    for folder in (students, teachers):
+        for name in folder.names():
+            if "trunk" in inspect.signature(folder.get(name)).parameters:
+                found[_without_trunk(name)] = folder.get(name)
+    return found
+
+
+def is_student(name: str) -> bool:
+    """Whether a network, on whichever trunk, is of those that are quantized and deployed."""
+    decoder, colon, _ = name.partition(":")
+    named = [_without_trunk(n) for n in students.names()] if colon else students.names()
+    return (_without_trunk(decoder) if colon else name) in named
+
+
+def _without_trunk(name: str) -> str:
+    return re.sub(r"-(rn)?\d+$", "", name)  # swiftnet-rn18, fanet-18
+
+
+def _decoder(name: str, makers: Mapping[str, Callable[..., nn.Module]]) -> Callable[..., nn.Module]:
+    known = decoders()
+    if name in makers and _without_trunk(name) not in known:
+        raise NetworkError(f"{name} stands on a trunk of its own only; decoders for any backbone: {', '.join(known)}")
+    return pick(known, _without_trunk(name), "decoder", NetworkError)
+
+
+def _coarsest(make: Callable[..., nn.Module]) -> int:
+    """The stride that a decoder wants its trunk's maps to end at: what its file says under ``DILATED``, or 32."""
+    dilated: Mapping[str, int] = getattr(inspect.getmodule(make), "DILATED", {})
+    return dilated.get(make.__name__, backbones.STRIDES[-1])
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -14,7 +15,7 @@ from torch import nn
 
 from edgeseg import distill as distillation
 from edgeseg import losses as supervision
-from edgeseg import networks, score, students, validate
+from edgeseg import networks, score, validate
 from edgeseg.bundle import Bundle
 from edgeseg.checkpoint import Progress, Run, load_weights, read_facts, save_weights, versions, write_facts
 from edgeseg.committee import committee, same_classes
@@ -43,17 +44,19 @@ def train(
     label_loss: Sequence[str] = DEFAULT_LABEL_LOSSES,
     network: Mapping[str, Any] | None = None,
     init: Path | None = None,
+    pretrained: bool | Path | str = False,
     options: Options | None = None,
     listen: Listener = silent,
 ) -> Run:
     """Train a network on labels: a teacher, or any other. ``network`` holds its own options (width, attention, ...).
 
-    ``label_loss`` holds texts such as ``"cross-entropy=1"``, ``"ohem=1"`` or ``"dice=0.5"``, which are summed.
+    ``label_loss`` holds texts such as ``"cross-entropy=1"``, ``"ohem=1"`` or ``"dice=0.5"``, which are summed. Where
+    ``model`` is ``DECODER:BACKBONE``, ``pretrained`` starts from the backbone's weights, its library's or a file's.
     """
     options = options or Options()
     dataset = open_training(data, options)
     spec = network_spec(model, dataset, network)
-    recipe = segmentation.on_labels(partial(start, spec, init), dataset, options, from_labels(label_loss))
+    recipe = segmentation.on_labels(fresh(spec, init, pretrained), dataset, options, from_labels(label_loss))
     return _train("train", recipe, spec, dataset, Path(out), options, listen, parents={"init": _identity(init)})
 
 
@@ -69,6 +72,7 @@ def distill(
     baseline: bool = False,
     network: Mapping[str, Any] | None = None,
     init: Path | None = None,
+    pretrained: bool | Path | str = False,
     classes: Path | None = None,
     flip: bool = False,
     scales: Sequence[float] = (1.0,),
@@ -79,8 +83,8 @@ def distill(
 
     A teacher is a run, or a network from elsewhere as :mod:`edgeseg.foreign` opens it; ``classes`` is a file that says
     which of the dataset's classes theirs are. ``loss`` holds texts such as ``"kl=1,temperature=4"``, ``label_loss``
-    those of ``train``. ``flip`` and ``scales`` let the teachers look again at the mirrored and resized image. Without
-    ``labels`` the student learns from the teachers alone.
+    those of ``train``, and so is ``pretrained``. ``flip`` and ``scales`` let the teachers look again at the mirrored
+    and resized image. Without ``labels`` the student learns from the teachers alone.
     """
     options = options or Options()
     if baseline and not labels:
@@ -91,7 +95,7 @@ def distill(
     if not baseline:
         losses += [distillation.parse(text) for text in loss]
     under = None if baseline else committee(teacher, dataset, classes=classes, flip=flip, scales=scales)
-    recipe = segmentation.student(partial(start, spec, init), dataset, options, losses, under and under.network)
+    recipe = segmentation.student(fresh(spec, init, pretrained), dataset, options, losses, under and under.network)
     parents = {"teacher": under and under.members, "init": _identity(init)}
     return _train("distill", recipe, spec, dataset, Path(out), options, listen, parents=parents)
 
@@ -274,7 +278,7 @@ def _train(
     reference: Run | None = None,
 ) -> Run:
     """Run a recipe into a run directory: begun, resumed or refused; finished, scored and closed."""
-    if network["name"] in students.names() and segmentation.batch_size(dataset, options) < 2:
+    if networks.is_student(network["name"]) and segmentation.batch_size(dataset, options) < 2:
         raise UserError(
             f"{network['name']} normalises its global average over the batch, which needs two frames or more: "
             "give --batch-size 2, and at least two frames to train on"
@@ -291,6 +295,7 @@ def _train(
             )
         if before["status"] == "finished":
             return Run.load(out)
+    recipe = _with_weights(recipe, out)
     facts: dict[str, Any] = {
         "format": 1,
         "status": "training",
@@ -345,6 +350,8 @@ def open_training(data: str, options: Options) -> Dataset:
 
 
 def network_spec(name: str, dataset: Dataset, options: Mapping[str, Any] | None) -> dict[str, Any]:
+    if "pretrained" in (options or {}):
+        raise UserError("pretrained is no option of a network, which any run rebuilds: say --pretrained")
     spec = {
         "name": name,
         "num_classes": len(dataset.classes),
@@ -354,9 +361,29 @@ def network_spec(name: str, dataset: Dataset, options: Mapping[str, Any] | None)
     return spec
 
 
-def start(spec: Mapping[str, Any], init: Path | None) -> nn.Module:
+def fresh(spec: Mapping[str, Any], init: Path | None, pretrained: bool | Path | str) -> Callable[[], nn.Module]:
+    """What makes the network that a training starts from.
+
+    Pretrained weights are no part of the network's spec, which runs are opened with: they have weights of their own.
+    """
+    if init is not None and pretrained:
+        raise UserError("a run's weights leave nothing of pretrained ones: say --init or --pretrained")
+    return partial(start, spec, init, pretrained=pretrained) if pretrained else partial(start, spec, init)
+
+
+def _with_weights(recipe: Recipe, out: Path) -> Recipe:
+    """Ask for pretrained weights before anything is written; not again where a stopped run goes on with its own."""
+    if not getattr(recipe.student, "keywords", {}).get("pretrained"):
+        return recipe
+    if Progress(out).saved:
+        return dataclasses.replace(recipe, student=partial(recipe.student, pretrained=False))
+    recipe.student()
+    return recipe
+
+
+def start(spec: Mapping[str, Any], init: Path | None, pretrained: bool | Path | str = False) -> nn.Module:
     """A fresh network, or one that starts from a run of the same architecture."""
-    network = networks.build(**spec)
+    network = networks.build(**spec, pretrained=pretrained)
     if init is not None:
         run = Run.load(init)
         if run.quantized:

@@ -40,7 +40,7 @@ class Bottleneck(nn.Module):
 class ResNet(nn.Module):
     """Images (N, 3, H, W) to the maps of four stages, at strides 4, 8, 16 and 32, none beyond ``stride``.
 
-    ``channels`` holds how many each map has: 256, 512, 1024 and 2048 times ``width``.
+    ``channels`` holds how many each map has, 256, 512, 1024 and 2048 times ``width``; ``strides`` where they are.
     """
 
     def __init__(self, depth: int, width: float, stride: int) -> None:
@@ -49,6 +49,7 @@ class ResNet(nn.Module):
             raise NetworkError(f"a ResNet here has a depth of {' or '.join(map(str, BLOCKS))}, got {depth!r}")
         planes = [scaled(c, width) for c in (64, 128, 256, 512)]
         self.channels = [EXPANSION * c for c in planes]
+        self.strides = [min(s, stride) for s in (4, 8, 16, 32)]
         self.stem = nn.Sequential(conv_bn(3, planes[0], 7, 2), nn.MaxPool2d(3, 2, 1))
         self.stages = nn.ModuleList()
         inputs, reached, dilation = planes[0], 4, 1

@@ -33,9 +33,9 @@ ROBOT = [
 # ---- the torch line: nothing above imports torch ----
 BUILD = [
     {"outputs"},
-    {"data", "blocks", "class_map"},
+    {"data", "blocks", "class_map", "attention"},
     {"panels", "golden"},
-    {"score", "adopt", "check", "framing", "resnet"},
+    {"score", "adopt", "check", "framing", "resnet", "backbones"},
     {"students", "teachers", "foreign", "losses", "distill"},
     {"networks", "augment"},
     {"batches", "objectives"},
@@ -91,7 +91,8 @@ OWNERS = {
     "nncf": ["adopt/quantize.py"],
     "onnxscript": ["graph"],
     "segmentation_models_pytorch": ["foreign/segmentation_models.py"],
-    "torchvision": ["foreign/torchvision.py"],
+    "timm": ["backbones.py"],
+    "torchvision": ["foreign/torchvision.py", "backbones.py"],
     "transformers": ["foreign/transformers.py"],
 }
 # What one would reach for first of what came after Python 3.10.

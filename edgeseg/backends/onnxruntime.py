@@ -78,8 +78,8 @@ def prefer_integers(model: Any) -> None:
     """Say the same numbers so that they are computed in integers.
 
     A Clip between a convolution and its rounding keeps the convolution in float. Rounding to u8 is the lower end of
-    the Clip; the upper, 127 steps, is a minimum of integers behind it. And the 1x1 max-pools, which are there for
-    OpenVINO, keep sums in float: they go.
+    the Clip; the upper, 127 steps or those of a ReLU6, is a minimum of integers behind it. And the 1x1 max-pools, which
+    are there for OpenVINO, keep sums in float: they go.
     """
     from onnx import helper, numpy_helper
 
@@ -87,7 +87,7 @@ def prefer_integers(model: Any) -> None:
     clips = {n.output[0]: n for n in graph.node if n.op_type == "Clip"}
     same = {n.output[0]: n.input[0] for n in graph.node if n.op_type == "MaxPool" and _is_identity(n)}
     constants = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
-    nodes = []
+    nodes, tops = [], dict[int, str]()
     for node in graph.node:
         if node.output[0] in same:
             continue
@@ -96,14 +96,16 @@ def prefer_integers(model: Any) -> None:
             node.input[i] = "middle_u8" if tensor == "zero_s8" else tensor
         nodes.append(node)
         clip = clips.get(node.input[0]) if node.op_type == "QuantizeLinear" else None
-        if clip is not None and _ends_at_127(clip, node, constants):
+        top = 0 if clip is None else _last_step(clip, node, constants)
+        if clip is not None and top:
             nodes.remove(clip)
             node.input[0], rounded = clip.input[0], node.output[0]
             node.output[0] = f"{rounded}.unclipped"
-            nodes.append(helper.make_node("Min", [node.output[0], "top_u8"], [rounded], name=f"{node.name}.Min"))
+            names = [node.output[0], tops.setdefault(top, f"top_{top}_u8")]
+            nodes.append(helper.make_node("Min", names, [rounded], name=f"{node.name}.Min"))
     read = {tensor for node in nodes for tensor in node.input}
     kept = [t for t in graph.initializer if t.name in read]
-    for name, value in (("top_u8", 127), ("middle_u8", 128)):
+    for name, value in (*((name, top) for top, name in tops.items()), ("middle_u8", 128)):
         if name in read - {t.name for t in kept}:
             kept.append(numpy_helper.from_array(np.array(value, np.uint8), name))
     for field, values in ((graph.node, nodes), (graph.initializer, kept)):
@@ -118,16 +120,17 @@ def _is_identity(pool: Any) -> bool:
     return given.get("kernel_shape") == [1, 1] and {1} == {1, *given.get("strides", [])} and "pads" not in given
 
 
-def _ends_at_127(clip: Any, rounding: Any, constants: dict[str, Any]) -> bool:
-    """Whether a Clip is the one that our u8 form puts before a rounding: 0 to 127 steps, with zero-point 0.
+def _last_step(clip: Any, rounding: Any, constants: dict[str, Any]) -> int:
+    """Where a Clip ends in steps of the rounding behind it, as our u8 form puts them: 0 to at most 127, zero-point 0.
 
-    That of another quantizer, such as a ReLU6, ends elsewhere and stays.
+    Nothing, 0, for one that ends elsewhere, as those of another quantizer may: it stays.
     """
     found = [constants.get(name) for name in [*clip.input[1:3], *rounding.input[1:3]]]
     if len(found) != 4 or any(value is None or value.size != 1 for value in found):
-        return False
+        return 0
     low, high, scale, zero = (float(np.asarray(value).reshape(())) for value in found)
-    return low == 0 and zero == 0 and abs(high - 127 * scale) <= 1e-6 * high
+    last = round(high / scale)
+    return last if low == zero == 0 and last <= 127 and abs(high - last * scale) <= 1e-6 * high else 0
 
 
 def load(plan: Path, target: Target) -> OnnxRuntimeEngine:

@@ -7,8 +7,8 @@ import math
 from torch import nn
 
 
-def initialise(net: nn.Module) -> None:
-    """Weights of an untrained network.
+def initialise(net: nn.Module, but: nn.Module | None = None) -> None:
+    """Weights of an untrained network, ``but`` those of a part of it that brings its own.
 
     A convolution that feeds a batch normalisation keeps the variance of its gradient: normal, 2 / fan-out, where a
     grouped convolution counts only its own group. One with a bias is a classifier or a gate and keeps the variance of
@@ -16,7 +16,10 @@ def initialise(net: nn.Module) -> None:
     from the first step. (Starting classifiers near zero, as is common, gave the lower accuracy in all four short
     trainings that were compared: two networks, two learning rates.)
     """
+    kept = set() if but is None else set(but.modules())
     for module in net.modules():
+        if module in kept:
+            continue
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             taps = math.prod(module.kernel_size)
             if module.bias is None:

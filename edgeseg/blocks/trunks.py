@@ -62,6 +62,7 @@ class ResNet(nn.Module):
     def __init__(self, blocks: Sequence[int] = (2, 2, 2, 2), width: float = 1.0, first_stride: int = 1) -> None:
         super().__init__()
         self.channels = tuple(scaled(c, width) for c in (64, 64, 128, 256, 512))
+        self.strides = (4, *(4 * first_stride * 2**i for i in range(4)))
         self.stem = nn.Sequential(conv_bn(3, self.channels[0], 7, 2), nn.MaxPool2d(3, 2, 1))
         shapes = zip(self.channels, self.channels[1:], blocks, (first_stride, 2, 2, 2), strict=False)
         self.stages = nn.ModuleList(

@@ -83,6 +83,9 @@ LabelLosses = Annotated[
 Labels = Annotated[bool, typer.Option("--labels/--no-labels", help="Learn from labels too, or from the teacher alone.")]
 Flip = Annotated[bool, typer.Option("--flip", help="The teacher also looks at the mirrored frame.")]
 Init = Annotated[Path | None, typer.Option(metavar="RUN", help="Start from the weights of this run.")]
+Pretrained = Annotated[
+    bool, typer.Option("--pretrained", help="Of DECODER:BACKBONE: start from the backbone's own weights.")
+]
 Width = Annotated[
     str | None,
     typer.Option(metavar="NUMBER", help="A student's factor on its channels (0.5), a U-Net's channels (32)."),

@@ -75,18 +75,36 @@ def models(
     *,
     size: Annotated[str, typer.Option(metavar="HxW", help="Image that multiply-adds are counted for.")] = "512x1024",
     classes: Annotated[int, typer.Option(min=1, max=255, help="Number of classes.")] = 19,
+    backbones: Annotated[
+        bool, typer.Option("--backbones", help="List trunks of other libraries for DECODER:BACKBONE instead.")
+    ] = False,
     seed: flags.NoSeed = 0,
     device: flags.NoDevice = "auto",
     json: flags.Json = False,
 ) -> None:
-    """List every network: parameters, multiply-adds, stride and paper."""
+    """List every network: parameters, multiply-adds, stride and paper; or backbones for them."""
     from edgeseg import networks
 
     size_hw = flags.height_width("--size", size)
+    decoders = list(networks.decoders())
+    if backbones:
+        from edgeseg.backbones import summaries
+
+        with screen.working("models"):
+            trunks = summaries()
+        closing = (
+            f"Next: edgeseg train --model {decoders[0]}:{trunks[0].name} --pretrained --data folder:PATH --out RUN"
+        )
+        listed = {"decoders": decoders, "backbones": [dataclasses.asdict(t) for t in trunks]}
+        screen.answer(listed, as_json=json, closing=closing, table=tables.backbones(trunks))
+        return
     with screen.working("models"):
         found = list(networks.summaries(classes, size_hw))
     document = {"classes": classes, "size_hw": size_hw, "networks": [dataclasses.asdict(n) for n in found]}
-    closing = f"Next: edgeseg train --model {found[0].name} --data folder:PATH --out RUN"
+    closing = (
+        f"{', '.join(decoders)} also stand on other backbones: {decoders[0]}:resnet18; edgeseg models --backbones\n"
+        f"Next: edgeseg train --model {found[0].name} --data folder:PATH --out RUN"
+    )
     screen.answer(document, as_json=json, closing=closing, table=tables.models(found, size_hw))
 
 

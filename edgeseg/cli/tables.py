@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from edgeseg.backbones import Summary as Backbone
     from edgeseg.check import Report
     from edgeseg.doctor import Checkup
     from edgeseg.measure.accuracy import Evaluation
@@ -75,6 +76,16 @@ def models(found: Sequence[Summary], size_hw: tuple[int, int]) -> RenderableType
     for n in found:
         counts = (f"{n.parameters / 1e6:.2f}", f"{n.macs / 1e9:.2f}", str(n.stride))
         table.add_row(Text(n.name), n.role, *counts, Text(n.paper, overflow="fold"))
+    return table
+
+
+def backbones(found: Sequence[Backbone]) -> RenderableType:
+    """A row per family of backbones, by its smallest member."""
+    table = Table("backbone", "from", "M parameters", "channels", "at strides")
+    table.columns[2].justify = "right"
+    for b in found:
+        lists = (", ".join(map(str, values)) for values in (b.channels, b.strides))
+        table.add_row(Text(b.name), b.library, f"{b.parameters / 1e6:.2f}", *lists)
     return table
 
 

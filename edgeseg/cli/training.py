@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 @flags.training
 def train(
     *,
-    model: Annotated[str, typer.Option(metavar="NAME", help="unet, ddrnet-23-slim, fast-scnn, …")],
+    model: Annotated[str, typer.Option(metavar="NAME", help="unet, ddrnet-23-slim, linknet:mobilenetv2_100, …")],
     data: flags.Data,
     out: flags.OutRun,
     label_loss: flags.LabelLosses = None,
     width: flags.Width = None,
     network: flags.Network = None,
     init: flags.Init = None,
+    pretrained: flags.Pretrained = False,
     json: flags.Json = False,
     options: Any,
 ) -> None:
@@ -38,6 +39,7 @@ def train(
             label_loss=label_loss or flags.DEFAULT_LABEL_LOSSES,
             network=flags.network_options(width, network),
             init=init,
+            pretrained=pretrained,
             options=options,
             listen=watch,
         )
@@ -49,7 +51,7 @@ def train(
 def distill(
     *,
     teacher: flags.TeacherRuns = None,
-    student: Annotated[str, typer.Option(metavar="NAME", help="ddrnet-23-slim, fast-scnn, …")],
+    student: Annotated[str, typer.Option(metavar="NAME", help="ddrnet-23-slim, linknet:mobilenetv2_100, …")],
     data: flags.Data,
     out: flags.OutRun,
     loss: flags.Losses = None,
@@ -67,6 +69,7 @@ def distill(
     width: flags.Width = None,
     network: flags.Network = None,
     init: flags.Init = None,
+    pretrained: flags.Pretrained = False,
     json: flags.Json = False,
     options: Any,
 ) -> None:
@@ -89,6 +92,7 @@ def distill(
             scales=scale or [1.0],
             network=flags.network_options(width, network),
             init=init,
+            pretrained=pretrained,
             options=options,
             listen=watch,
         )

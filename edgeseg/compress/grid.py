@@ -190,11 +190,14 @@ class GridBatchNorm2d(nn.BatchNorm2d):
         return x * scale.view(-1, 1, 1) + bias.view(-1, 1, 1)
 
     def folded(self) -> tuple[Tensor, Tensor]:
-        """Per output channel (C,): the scale of the integer weights, of the gain's sign, and the bias."""
+        """Per output channel (C,): the scale of the integer weights, of the gain's sign, and the bias: never nothing,
+        for the reason that a convolution without a normalisation gives. Before training it can be."""
         conv, rounded = self.neighbours
         gain, bias = gain_and_bias(conv, self)
         scale = with_short_mantissa(conv.weight_scale().detach() * gain)
-        return scale, on_grid(bias, rounded.scale * scale.abs())
+        step = rounded.scale * scale.detach().abs()
+        bias = on_grid(bias, step)
+        return scale, bias + torch.where(bias.any(), 0.0, step)
 
 
 class LoneBatchNorm2d(nn.BatchNorm2d):
@@ -250,6 +253,30 @@ class GridPReLU(nn.PReLU):
         if self.training or not self.quantize:
             return super().forward(x)
         return F.prelu(x, with_short_mantissa(self.weight))
+
+
+SIXTH = 171 / 1024  # of hard gates: 8 bits, 0.2 % more than a sixth
+
+
+class GridHardsigmoid(nn.Hardsigmoid):
+    """``clip(x / 6 + 1/2, 0, 1)`` with a sixth of 8 bits: that of a rounded number is exact."""
+
+    quantize = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x * SIXTH + 0.5).clamp(0, 1) if self.quantize and not self.training else super().forward(x)
+
+
+class GridHardswish(nn.Hardswish):
+    """A rounded number times its hard sigmoid of that kind. Otherwise engines, which multiply and divide in another
+    order, round ties differently, and of small products with a sixth many are ties."""
+
+    quantize = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training or not self.quantize:
+            return super().forward(x)
+        return x * (x * SIXTH + 0.5).clamp(0, 1)
 
 
 def with_short_mantissa(x: Tensor) -> Tensor:

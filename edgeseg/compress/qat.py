@@ -7,8 +7,8 @@ the scale of their input, inputs of a concatenation share one, and a bilinear re
 This is what TensorRT requires, and it is exactly re-expressible in u8 for CPUs.
 
 What has no integer kernel worth having is computed in float from rounded values, and rounded again where an integer
-operation reads it: layer normalisation, GELU, and the functions that a family's file names in
-its ``FLOAT``.
+operation reads it: layer and group normalisation, GELU, SiLU, Hardswish, and the functions that a family's file names
+in its ``FLOAT``.
 
 Every number is chosen so that all engines compute the same: see grid.py.
 
@@ -27,10 +27,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from edgeseg.backbones import cropped, padded
 from edgeseg.blocks import crop, reparameterised, shuffle
 from edgeseg.compress.grid import (
     ActivationQuantizer,
     GridBatchNorm2d,
+    GridHardsigmoid,
+    GridHardswish,
     GridPReLU,
     LoneBatchNorm2d,
     QuantConv2d,
@@ -45,6 +48,7 @@ MODULES: dict[type[nn.Module], Kind] = {
     nn.ConvTranspose2d: "conv",
     nn.BatchNorm2d: "bn",
     nn.ReLU: "relu",
+    nn.ReLU6: "relu",
     nn.PReLU: "relu",
     nn.Sigmoid: "gate",
     nn.Hardsigmoid: "gate",
@@ -53,12 +57,17 @@ MODULES: dict[type[nn.Module], Kind] = {
     nn.MaxPool2d: "maxpool",
     nn.Upsample: "resize",
     nn.LayerNorm: "float",
+    nn.GroupNorm: "float",
     nn.GELU: "float",
+    nn.SiLU: "float",
+    nn.Hardswish: "float",
 }
 FUNCTIONS: dict[object, Kind] = {
     operator.add: "add",
     operator.iadd: "add",
     torch.add: "add",
+    operator.sub: "add",
+    torch.sub: "add",
     operator.mul: "mul",
     torch.mul: "mul",
     torch.sigmoid: "gate",
@@ -71,9 +80,23 @@ FUNCTIONS: dict[object, Kind] = {
     F.max_pool2d: "maxpool",
 }
 # What only moves values: a rounded one stays rounded.
-MOVES = (crop, shuffle, operator.getitem, torch.chunk, torch.split, torch.flatten, torch.permute, torch.transpose)
-MOVES += (torch.reshape,)
+MOVES = (
+    crop,
+    shuffle,
+    cropped,
+    padded,
+    operator.getitem,
+    torch.chunk,
+    torch.split,
+    torch.flatten,
+    torch.permute,
+    torch.transpose,
+    torch.reshape,
+)
 MOVING_METHODS = ("chunk", "split", "flatten", "permute", "transpose", "reshape", "view", "contiguous")
+
+
+HARD = {nn.Hardswish: GridHardswish, nn.Hardsigmoid: GridHardsigmoid}
 
 
 def prepare(student: nn.Module, *, weight_bits: int = 7, input_scale: float | None = None) -> fx.GraphModule:
@@ -104,6 +127,8 @@ def prepare(student: nn.Module, *, weight_bits: int = 7, input_scale: float | No
             graph.set_submodule(name, QuantConvTranspose2d.of(module, weight_bits))
         elif type(module) is nn.PReLU:
             graph.set_submodule(name, GridPReLU.of(module))
+        elif type(module) in HARD:
+            graph.set_submodule(name, HARD[type(module)]())
     _insert_quantizers(graph, input_scale)
     graph.stride = student.stride
     return graph
@@ -296,5 +321,5 @@ def _switch(graph: nn.Module, mode: Literal["quantize", "observe", "float"], *, 
     for module in graph.modules():
         if isinstance(module, ActivationQuantizer):
             module.mode = mode if not (module.fixed and mode == "observe") else "float"
-        elif isinstance(module, QuantConv2d | LoneBatchNorm2d | GridPReLU):
+        elif isinstance(module, QuantConv2d | LoneBatchNorm2d | GridPReLU | GridHardsigmoid | GridHardswish):
             module.quantize = weights

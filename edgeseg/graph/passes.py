@@ -33,8 +33,9 @@ def to_u8(model: onnx.ModelProto) -> onnx.ModelProto:
     """Activations from s8 with zero-point 0 to u8 on the same grid.
 
     Zero-point 128 in general: s8 -128..127 becomes 0..255, value for value. Where a tensor cannot be negative the
-    zero-point is 0, and the ReLU before it becomes a Clip to 0..127 steps, where the grid of training ends. OpenVINO
-    fuses the Clip into the convolution; for ONNX Runtime, which does not, its backend moves it behind the rounding.
+    zero-point is 0, and the ReLU before it becomes a Clip to 0..127 steps, where the grid of training ends, or to where
+    a ReLU6 ends before that. OpenVINO fuses the Clip into the convolution; for ONNX Runtime, which does not, its
+    backend moves it behind the rounding.
     What only sums read stays signed: OpenVINO would subtract the 128 in a pass of its own. (ONNX Runtime wants it
     unsigned; its backend sees to that.)
 
@@ -88,26 +89,38 @@ def hold_roundings(graph: onnx.GraphProto) -> None:
 
 
 def _rounds_a_convolution(links: Links, tensor: str) -> bool:
-    """Whether a tensor is Conv -> (Clip) -> QuantizeLinear -> DequantizeLinear."""
-    for op in ("DequantizeLinear", "QuantizeLinear"):
-        if not links.made_by(tensor, op):
+    """Whether a tensor is Conv -> (Clip) -> QuantizeLinear -> DequantizeLinear, also with factors of its own behind and
+    another rounding."""
+    rounded = False
+    while tensor in links.maker and not links.made_by(tensor, "Conv"):
+        node = links.maker[tensor]
+        constant = [name for name in node.input[1:] if name in links.constants]
+        if node.op_type not in ("DequantizeLinear", "QuantizeLinear", "Clip", "Mul") or len(constant) < 1:
             return False
-        tensor = links.maker[tensor].input[0]
-    if links.made_by(tensor, "Clip"):
-        tensor = links.maker[tensor].input[0]
-    return links.made_by(tensor, "Conv")
+        rounded |= node.op_type == "QuantizeLinear"
+        tensor = node.input[0]
+    return rounded and links.made_by(tensor, "Conv")
 
 
 def _clip(graph: onnx.GraphProto, links: Links, node: onnx.NodeProto) -> onnx.NodeProto:
-    """A Clip to 0..127 steps for a QuantizeLinear to read, in place of a ReLU that only it would read."""
+    """A Clip to 0..127 steps for a QuantizeLinear to read, in place of a ReLU or ReLU6 that only it would read."""
     source = node.input[0]
-    if links.made_by(source, "Relu") and len(links.readers[source]) == 1:
-        source = links.maker[source].input[0]
     top = 127 * float(numpy_helper.to_array(links.constants[node.input[1]]))
+    if (links.made_by(source, "Relu") or _limits(links, source)) and len(links.readers[source]) == 1:
+        top = min((top, *_limits(links, source)[1:]))
+        source = links.maker[source].input[0]
     limit = f"{node.name}.top"
     graph.initializer.append(numpy_helper.from_array(np.array(top, np.float32), limit))
     node.input[0] = f"{node.name}.clipped"
     return helper.make_node("Clip", [source, "zero_f32", limit], [node.input[0]], name=f"{node.name}.Clip")
+
+
+def _limits(links: Links, tensor: str) -> tuple[float, ...]:
+    """Lower and upper limit of what a Clip makes; nothing where no Clip makes it, or not between constants."""
+    limits = links.maker[tensor].input[1:] if links.made_by(tensor, "Clip") else ()
+    if len(limits) != 2 or not all(name in links.constants for name in limits):
+        return ()
+    return tuple(float(numpy_helper.to_array(links.constants[name])) for name in limits)
 
 
 def _sign(links: Links):  # type: ignore[no-untyped-def]
@@ -122,7 +135,7 @@ def _sign(links: Links):  # type: ignore[no-untyped-def]
                 data = node.input if node.op_type in ("Concat", "Add", "Mul") else node.input[:1]
                 known[tensor] = all(never_negative(i) for i in data)
             else:
-                known[tensor] = node.op_type == "Relu"
+                known[tensor] = node.op_type == "Relu" or (0.0, *_limits(links, tensor)[1:]) == _limits(links, tensor)
         return known[tensor]
 
     return never_negative
@@ -184,8 +197,9 @@ def _unshuffled(links: Links, tensor: str) -> str:
 
 
 def _rounded(links: Links, tensor: str) -> bool:
-    """Whether a tensor goes straight, or through a ReLU, to a QuantizeLinear."""
+    """Whether a tensor goes straight, or through a ReLU or ReLU6, to a QuantizeLinear."""
     readers = links.readers[tensor]
     return bool(readers) and all(
-        r.op_type == "QuantizeLinear" or (r.op_type == "Relu" and _rounded(links, r.output[0])) for r in readers
+        r.op_type == "QuantizeLinear" or (r.op_type in ("Relu", "Clip") and _rounded(links, r.output[0]))
+        for r in readers
     )

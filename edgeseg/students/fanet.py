@@ -35,13 +35,14 @@ FLOAT = ("attend",)  # its sums are over all pixels of a frame, its factors not 
 EPS = 2.0**-10  # of lengths that are divided by: one that fp16 holds, for rounded queries may be all zeros
 
 
-def fanet_18(num_classes: int, *, width: float = 1.0, auxiliary: bool = True) -> FANet:
+def fanet_18(num_classes: int, *, width: float = 1.0, auxiliary: bool = True, trunk: nn.Module | None = None) -> FANet:
     """FANet on ResNet-18, logits (N, num_classes, H/8, W/8).
 
     ``width`` scales all channels, rounded to multiples of 8. In training two more heads read the fused maps of H/64 and
-    H/32, unless ``auxiliary=False``.
+    H/32, unless ``auxiliary=False``. ``trunk`` takes the place of ResNet-18: maps at H/4 to H/32, their ``channels``
+    and ``strides``. It does not stride once more, so that logits are at H/4; ``width`` then scales what reads the maps.
     """
-    return FANet(num_classes, (2, 2, 2, 2), width, auxiliary=auxiliary)
+    return FANet(num_classes, (2, 2, 2, 2), width, auxiliary=auxiliary, trunk=trunk)
 
 
 def fanet_34(num_classes: int, *, width: float = 1.0, auxiliary: bool = True) -> FANet:
@@ -78,13 +79,20 @@ class FastAttention(nn.Module):
 
 
 class FANet(nn.Module):
-    stride = 8
-
-    def __init__(self, num_classes: int, blocks: Sequence[int], width: float, *, auxiliary: bool) -> None:
+    def __init__(
+        self,
+        num_classes: int,
+        blocks: Sequence[int],
+        width: float,
+        *,
+        auxiliary: bool,
+        trunk: nn.Module | None = None,
+    ) -> None:
         super().__init__()
         c32, c64, c128, c256 = (scaled(c, width) for c in (32, 64, 128, 256))
-        self.encoder = ResNet(blocks, width, first_stride=2)
-        planes = self.encoder.channels[:0:-1]  # coarse to fine
+        self.encoder = trunk or ResNet(blocks, width, first_stride=2)
+        self.stride = self.encoder.strides[-4]
+        planes = self.encoder.channels[:-5:-1]  # coarse to fine
         self.attention = nn.ModuleList(FastAttention(p, c32) for p in planes)
         self.to_finer = nn.ModuleList(conv_bn(p, finer, 1) for p, finer in pairwise(planes))
         self.smooth_deep = conv_bn(planes[1], c128)
@@ -97,11 +105,11 @@ class FANet(nn.Module):
             if auxiliary
             else None
         )
-        initialise(self)
+        initialise(self, but=trunk)
 
     def forward(self, images: Tensor) -> Outputs:
         """Logits at 1/8; features: what the attention of each level says, (N, 512, H/64) to (N, 64, H/8)."""
-        maps = self.encoder(images)[:0:-1]
+        maps = self.encoder(images)[:-5:-1]
         fused = [self.attention[0](maps[0])]
         for attention, to_finer, x in zip(self.attention[1:], self.to_finer, maps[1:], strict=True):
             fused.append(attention(x, to_finer(fused[-1])))

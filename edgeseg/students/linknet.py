@@ -15,6 +15,8 @@ Where sizes are odd, what the decoder enlarges is cropped.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 
 from edgeseg.blocks import ResNet, conv_bn, crop, initialise, scaled
@@ -27,13 +29,14 @@ PUBLISHED = {"linknet": (11.5, 10.6, (360, 640))}
 FLOAT = ("ConvTranspose2d",)  # not every engine has an integer kernel for it
 
 
-def linknet(num_classes: int, *, width: float = 1.0, auxiliary: bool = True) -> LinkNet:
+def linknet(num_classes: int, *, width: float = 1.0, auxiliary: bool = True, trunk: nn.Module | None = None) -> LinkNet:
     """LinkNet, logits (N, num_classes, H, W).
 
     ``width`` scales all channels, rounded to multiples of 8. In training a second classifier reads the decoder at H/8,
-    unless ``auxiliary=False``; the paper has none.
+    unless ``auxiliary=False``; the paper has none. ``trunk`` takes the place of ResNet-18: maps at H/4 to H/32, their
+    ``channels`` and ``strides``; ``width`` then scales what is behind the last sum.
     """
-    return LinkNet(num_classes, width, auxiliary=auxiliary)
+    return LinkNet(num_classes, width, auxiliary=auxiliary, trunk=trunk)
 
 
 def _enlarge(inputs: int, outputs: int, stride: int = 2) -> nn.Sequential:
@@ -51,19 +54,20 @@ def _decoder(inputs: int, outputs: int, stride: int) -> nn.Sequential:
 class LinkNet(nn.Module):
     stride = 1
 
-    def __init__(self, num_classes: int, width: float, *, auxiliary: bool) -> None:
+    def __init__(self, num_classes: int, width: float, *, auxiliary: bool, trunk: nn.Module | None = None) -> None:
         super().__init__()
         c32 = scaled(32, width)
-        self.encoder = ResNet(width=width)
-        channels = self.encoder.channels
-        # Each to the channels of the map it is added to, coarse to fine; the last one does not enlarge.
-        shapes = list(zip(channels[1:], channels, (1, 2, 2, 2), strict=False))[::-1]
+        self.encoder = trunk or ResNet(width=width)
+        channels, strides = self.encoder.channels, self.encoder.strides
+        # Each to the channels of the map it is added to, coarse to fine; in ResNet-18 the last one does not enlarge.
+        steps = [coarse // fine for fine, coarse in pairwise(strides)]
+        shapes = list(zip(channels[1:], channels, steps, strict=False))[::-1]
         self.decoders = nn.ModuleList(_decoder(*shape) for shape in shapes)
         self.enlarge = _enlarge(channels[0], c32)
         self.mix = conv_bn(c32, c32)
         self.classify = nn.ConvTranspose2d(c32, num_classes, 2, 2)
-        self.auxiliary = nn.Conv2d(channels[2], num_classes, 1) if auxiliary else None
-        initialise(self)
+        self.auxiliary = nn.Conv2d(channels[-3], num_classes, 1) if auxiliary else None
+        initialise(self, but=trunk)
 
     def forward(self, images: Tensor) -> Outputs:
         """Logits at 1/1; features: the encoder's coarsest map (N, 512, H/32), then the decoder's sums to H/4."""

@@ -35,13 +35,16 @@ __all__ = ["SwiftNet", "SwiftNetPyramid", "swiftnet_rn18", "swiftnet_rn18_pyrami
 PUBLISHED = {"swiftnet-rn18": (11.8, 104.0, (1024, 2048))}
 
 
-def swiftnet_rn18(num_classes: int, *, width: float = 1.0, auxiliary: bool = True) -> SwiftNet:
+def swiftnet_rn18(
+    num_classes: int, *, width: float = 1.0, auxiliary: bool = True, trunk: nn.Module | None = None
+) -> SwiftNet:
     """SwiftNet-RN18 on one scale, logits (N, num_classes, H/4, W/4).
 
     ``width`` scales all channels, rounded to multiples of 8. In training a second classifier reads the first step of
-    the ladder (H/16), which the authors' code offers, unless ``auxiliary=False``.
+    the ladder (H/16), which the authors' code offers, unless ``auxiliary=False``. ``trunk`` takes the place of
+    ResNet-18: maps at H/4 to H/32, their ``channels``; ``width`` then scales what reads them.
     """
-    return SwiftNet(num_classes, width, auxiliary=auxiliary)
+    return SwiftNet(num_classes, width, auxiliary=auxiliary, trunk=trunk)
 
 
 def swiftnet_rn18_pyramid(num_classes: int, *, width: float = 1.0, auxiliary: bool = True) -> SwiftNetPyramid:
@@ -94,22 +97,22 @@ class Ladder(nn.Module):
 class SwiftNet(nn.Module):
     stride = 4
 
-    def __init__(self, num_classes: int, width: float, *, auxiliary: bool) -> None:
+    def __init__(self, num_classes: int, width: float, *, auxiliary: bool, trunk: nn.Module | None = None) -> None:
         super().__init__()
         planes = scaled(128, width)
-        self.encoder = ResNet(width=width)
-        *fine, coarsest = self.encoder.channels[1:]
+        self.encoder = trunk or ResNet(width=width)
+        *fine, coarsest = self.encoder.channels[-4:]
         self.pyramid = PyramidPooling(coarsest, planes)
         self.lateral = nn.ModuleList(conv_bn(c, planes, 1, relu=False) for c in fine)
         self.ladder = Ladder(planes, len(fine))
         self.classify = nn.Conv2d(planes, num_classes, 1)
         self.relu = nn.ReLU()
         self.auxiliary = nn.Conv2d(planes, num_classes, 1) if auxiliary else None
-        initialise(self)
+        initialise(self, but=trunk)
 
     def forward(self, images: Tensor) -> Outputs:
         """Logits at 1/4; features: the pooled map (N, 128, H/32), then the ladder's steps (N, 128, H/16 .. H/4)."""
-        _, *fine, coarsest = self.encoder(images)
+        *fine, coarsest = self.encoder(images)[-4:]
         pooled = self.pyramid(coarsest)  # (N, 128, H/32, W/32)
         lateral = [[narrow(x)] for narrow, x in zip(self.lateral, fine, strict=True)]
         steps = self.ladder(pooled, lateral[::-1])

@@ -20,14 +20,20 @@ from edgeseg.resnet import ResNet
 __all__ = ["DeepLab", "deeplabv3", "deeplabv3_plus"]
 
 
-def deeplabv3(num_classes: int, *, depth: int = 50, width: float = 1.0) -> DeepLab:
-    """DeepLabV3, logits (N, num_classes, H/8, W/8). ``depth`` of its ResNet, 50 or 101; ``width`` scales channels."""
-    return DeepLab(num_classes, depth, width, decoder=False)
+DILATED = {"deeplabv3": 8, "deeplabv3_plus": 16}  # where a trunk's maps should end
 
 
-def deeplabv3_plus(num_classes: int, *, depth: int = 50, width: float = 1.0) -> DeepLab:
+def deeplabv3(num_classes: int, *, depth: int = 50, width: float = 1.0, trunk: nn.Module | None = None) -> DeepLab:
+    """DeepLabV3, logits (N, num_classes, H/8, W/8). ``depth`` of its ResNet, 50 or 101; ``width`` scales channels.
+
+    ``trunk`` takes the place of the ResNet: four maps, their ``channels`` and ``strides``; logits are at its last one.
+    """
+    return DeepLab(num_classes, depth, width, decoder=False, trunk=trunk)
+
+
+def deeplabv3_plus(num_classes: int, *, depth: int = 50, width: float = 1.0, trunk: nn.Module | None = None) -> DeepLab:
     """DeepLabV3+, https://arxiv.org/abs/1802.02611, logits (N, num_classes, H/4, W/4); options as of V3."""
-    return DeepLab(num_classes, depth, width, decoder=True)
+    return DeepLab(num_classes, depth, width, decoder=True, trunk=trunk)
 
 
 class ASPP(nn.Module):
@@ -46,17 +52,19 @@ class ASPP(nn.Module):
 
 
 class DeepLab(nn.Module):
-    def __init__(self, num_classes: int, depth: int, width: float, *, decoder: bool) -> None:
+    def __init__(
+        self, num_classes: int, depth: int, width: float, *, decoder: bool, trunk: nn.Module | None = None
+    ) -> None:
         super().__init__()
-        self.stride = 4 if decoder else 8
-        self.trunk = ResNet(depth, width, 16 if decoder else 8)
+        self.trunk = trunk or ResNet(depth, width, DILATED["deeplabv3_plus" if decoder else "deeplabv3"])
+        self.stride = self.trunk.strides[0 if decoder else -1]
         first, last = self.trunk.channels[0], self.trunk.channels[-1]
         planes, kept = scaled(256, width), scaled(48, width)
         self.pyramid = ASPP(last, planes, (6, 12, 18) if decoder else (12, 24, 36))
         self.detail = conv_bn(first, kept, 1) if decoder else None
         refine = [conv_bn(planes + kept, planes), conv_bn(planes, planes)] if decoder else [conv_bn(planes, planes)]
         self.head = nn.Sequential(*refine, nn.Conv2d(planes, num_classes, 1))
-        initialise(self)
+        initialise(self, but=trunk)
 
     def forward(self, images: Tensor) -> Outputs:
         """Features: the four maps of the trunk, then the pyramid's at the trunk's last stride."""

@@ -16,22 +16,27 @@ from edgeseg.resnet import ResNet
 __all__ = ["FCN", "fcn"]
 
 
-def fcn(num_classes: int, *, depth: int = 50, width: float = 1.0) -> FCN:
-    """FCN, logits (N, num_classes, H/8, W/8). ``depth`` of its ResNet, 50 or 101; ``width`` scales all channels."""
-    return FCN(num_classes, depth, width)
+DILATED = {"fcn": 8}  # where a trunk's maps should end
+
+
+def fcn(num_classes: int, *, depth: int = 50, width: float = 1.0, trunk: nn.Module | None = None) -> FCN:
+    """FCN, logits (N, num_classes, H/8, W/8). ``depth`` of its ResNet, 50 or 101; ``width`` scales all channels.
+
+    ``trunk`` takes the place of the ResNet: four maps, their ``channels`` and ``strides``; logits are at its last one.
+    """
+    return FCN(num_classes, depth, width, trunk)
 
 
 class FCN(nn.Module):
-    stride = 8
-
-    def __init__(self, num_classes: int, depth: int, width: float) -> None:
+    def __init__(self, num_classes: int, depth: int, width: float, trunk: nn.Module | None = None) -> None:
         super().__init__()
-        self.trunk = ResNet(depth, width, self.stride)
+        self.trunk = trunk or ResNet(depth, width, DILATED["fcn"])
+        self.stride = self.trunk.strides[-1]
         inputs = self.trunk.channels[-1]
         self.head = head(inputs, inputs // 4, num_classes)
-        initialise(self)
+        initialise(self, but=trunk)
 
     def forward(self, images: Tensor) -> Outputs:
         """Features: the four maps of the trunk, (N, C_i, H/4) and three times (N, C_i, H/8)."""
         maps = self.trunk(images)
-        return Outputs(self.head(maps[-1]), maps)
+        return Outputs(self.head(maps[-1]), tuple(maps))

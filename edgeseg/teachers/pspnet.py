@@ -21,13 +21,22 @@ __all__ = ["PSPNet", "pspnet"]
 BINS = (1, 2, 3, 6)
 
 
-def pspnet(num_classes: int, *, depth: int = 50, width: float = 1.0, auxiliary: bool = True) -> PSPNet:
-    """PSPNet, logits (N, num_classes, H/8, W/8). ``depth`` of its ResNet, 50 or 101; ``width`` scales all channels."""
-    return PSPNet(num_classes, depth, width, auxiliary=auxiliary)
+DILATED = {"pspnet": 8}  # where a trunk's maps should end
+
+
+def pspnet(
+    num_classes: int, *, depth: int = 50, width: float = 1.0, auxiliary: bool = True, trunk: nn.Module | None = None
+) -> PSPNet:
+    """PSPNet, logits (N, num_classes, H/8, W/8). ``depth`` of its ResNet, 50 or 101; ``width`` scales all channels.
+
+    ``trunk`` takes the place of the ResNet: four maps, their ``channels`` and ``strides``; logits are at its last one.
+    """
+    return PSPNet(num_classes, depth, width, auxiliary=auxiliary, trunk=trunk)
 
 
 class Pyramid(nn.Module):
-    """(N, C, h, w) to (N, 2C, h, w): the map itself, and a quarter of its channels for each number of bins."""
+    """(N, C, h, w) to (N, 2C, h, w): the map itself, and a quarter of its channels, rounded down, for each number of
+    bins."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -41,19 +50,20 @@ class Pyramid(nn.Module):
 
 
 class PSPNet(nn.Module):
-    stride = 8
-
-    def __init__(self, num_classes: int, depth: int, width: float, *, auxiliary: bool) -> None:
+    def __init__(
+        self, num_classes: int, depth: int, width: float, *, auxiliary: bool, trunk: nn.Module | None = None
+    ) -> None:
         super().__init__()
-        self.trunk = ResNet(depth, width, self.stride)
+        self.trunk = trunk or ResNet(depth, width, DILATED["pspnet"])
+        self.stride = self.trunk.strides[-1]
         *_, middle, last = self.trunk.channels
         self.pyramid = Pyramid(last)
-        self.head = head(2 * last, last // 4, num_classes)
+        self.head = head(last + last // len(BINS) * len(BINS), last // 4, num_classes)
         self.auxiliary = head(middle, middle // 4, num_classes) if auxiliary else None
-        initialise(self)
+        initialise(self, but=trunk)
 
     def forward(self, images: Tensor) -> Outputs:
         """Features: the four maps of the trunk, (N, C_i, H/4) and three times (N, C_i, H/8)."""
         maps = self.trunk(images)
         extra = (self.auxiliary(maps[2]),) if self.auxiliary is not None and self.training else ()
-        return Outputs(self.head(self.pyramid(maps[-1])), maps, extra)
+        return Outputs(self.head(self.pyramid(maps[-1])), tuple(maps), extra)
