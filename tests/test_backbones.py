@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import signal
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -9,6 +13,7 @@ from torch import nn
 from edgeseg import backbones, networks, pipeline
 from edgeseg.attention import attend, distances
 from edgeseg.checkpoint import Run
+from edgeseg.cli import main
 from edgeseg.compress import qat
 from edgeseg.errors import NetworkError, UserError
 from edgeseg.train import Options
@@ -152,6 +157,30 @@ def test_a_run_is_opened_without_the_weights_it_began_with(weights, drawn, tmp_p
         pipeline.train(**started, pretrained=True, init=run.path, options=short)
     with pytest.raises(UserError, match="say --pretrained"):
         pipeline.train(**{**started, "network": {"pretrained": True}}, options=short)
+
+
+def test_a_stopped_run_goes_on_without_the_weights_it_began_with(weights, drawn, tmp_path):
+    def stop(event):
+        if event.losses and event.step == 1:
+            signal.raise_signal(signal.SIGINT)
+
+    moved = tmp_path / "weights.pth"
+    moved.write_bytes(weights.read_bytes())
+    short = Options(steps=2, batch_size=2, crop=(64, 64))
+    started = {"model": f"linknet:{TINY}", "data": drawn, "network": {"width": 0.25}, "pretrained": moved}
+    unbroken = pipeline.train(**started, out=tmp_path / "unbroken", options=short)
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.train(**started, out=tmp_path / "broken", options=short, listen=stop)
+    moved.unlink()
+    broken = pipeline.train(**started, out=tmp_path / "broken", options=replace(short, resume=True))
+    assert unbroken.identity()["weights_sha256"] == broken.identity()["weights_sha256"]
+
+
+def test_backbones_are_listed(capsys):
+    assert main(["models", "--backbones", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert "linknet" in listed["decoders"] and [b["name"] for b in listed["backbones"]] == list(backbones.FAMILIES)
+    assert all(b["strides"] == [4, 8, 16, 32] for b in listed["backbones"])
 
 
 class TestAttention:

@@ -6,9 +6,10 @@ parameters and 21.2 GFLOPs, two for each multiply-add, for an image of 640 x 360
 classes, 2,451 more in training, and 9.73 G multiply-adds at that size (87.0 G at 1024 x 2048). The one thing left out
 is the bias of the transposed convolution at H/2, which its normalisation takes away again.
 
-The transposed convolutions stay in float: FLOAT names them. Said with plain convolutions, each is one of 2x2 pixels to
-four times the channels, whose outputs interleave; but 7 of its 16 weights are zero, and its normalisation must be one
-for four maps, so that it would neither be as cheap nor fold. They are 6 % of the multiply-adds.
+The transposed convolutions have int8 weights like all others, but not every engine has an integer kernel for them:
+OpenVINO computes them in float, of the same numbers. Said with plain convolutions, each is one of 2x2 pixels to four
+times the channels, whose outputs interleave; but 7 of its 16 weights are zero, and its normalisation must be one for
+four maps, so that it would neither be as cheap nor fold. They are 6 % of the multiply-adds.
 
 Where sizes are odd, what the decoder enlarges is cropped.
 """
@@ -25,8 +26,6 @@ from edgeseg.outputs import Outputs
 __all__ = ["LinkNet", "linknet"]
 
 PUBLISHED = {"linknet": (11.5, 10.6, (360, 640))}
-
-FLOAT = ("ConvTranspose2d",)  # not every engine has an integer kernel for it
 
 
 def linknet(num_classes: int, *, width: float = 1.0, auxiliary: bool = True, trunk: nn.Module | None = None) -> LinkNet:
