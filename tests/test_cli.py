@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import json
 import re
@@ -451,20 +450,19 @@ def test_a_step_that_fails_ends_the_chain_with_its_exit_code(tmp_path, capsys):
     assert "step 1" in lines[-1]
 
 
-def test_models_are_listed_with_their_costs(capsys, monkeypatch):
-    pytest.importorskip("torch")
+def test_models_are_listed_with_their_costs(capsys, monkeypatch, costs):
     from edgeseg import networks
 
-    count = functools.cache(lambda classes, size_hw: list(networks_summaries(classes, size_hw)))
-    networks_summaries = networks.summaries
-    monkeypatch.setattr(networks, "summaries", count)  # once for both
-    assert run("models --size 64x128 --classes 5 --json") == 0
+    asked = []
+    monkeypatch.setattr(networks, "summaries", lambda *what: asked.append(what) or iter(costs))
+    assert run("models --size 256x512 --json") == 0
     document = json.loads(capsys.readouterr().out)
     assert [n["name"] for n in document["networks"]] == networks.names()
-    assert (document["classes"], document["size_hw"]) == (5, [64, 128])
-    assert run("models --size 64x128 --classes 5") == 0
+    assert (document["classes"], document["size_hw"]) == (19, [256, 512])
+    assert run("models --size 256x512 --classes 5") == 0
+    assert asked == [(19, (256, 512)), (5, (256, 512))]
     out = capsys.readouterr().out
-    assert "GMACs at 64 x 128" in out and "https://arxiv.org/abs/2101.06085" in out
+    assert "GMACs at 256 x 512" in out and "https://arxiv.org/abs/2101.06085" in out
     assert all(name in out for name in networks.names())
     assert run("models --size 64") == 2
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,6 +41,14 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> str:
                 Image.fromarray(picture).save(path)
     (root / "classes.toml").write_text('names = ["sky", "road", "box"]\n')
     return f"folder:{root}"
+
+
+@pytest.fixture(scope="session")
+def costs() -> list[Any]:
+    """What every network costs with 19 classes at 256 x 512, which takes a while to count."""
+    from edgeseg import networks
+
+    return list(networks.summaries(19, (256, 512)))
 
 
 @pytest.fixture(scope="session")
