@@ -236,7 +236,11 @@ class LoneBatchNorm2d(nn.BatchNorm2d):
 
 
 class GridPReLU(nn.PReLU):
-    """PReLU whose slopes have few bits, so that what it says is exact too."""
+    """PReLU whose slopes are powers of two, so that what it says is exact too.
+
+    Slopes of 6 bits were not enough: OpenVINO adds the zero-point of 128 before it rounds, which leaves a value 17 bits
+    behind the point; a few in a million then fell on the other side of a tie.
+    """
 
     quantize: bool
 
@@ -252,7 +256,11 @@ class GridPReLU(nn.PReLU):
     def forward(self, x: Tensor) -> Tensor:
         if self.training or not self.quantize:
             return super().forward(x)
-        return F.prelu(x, with_short_mantissa(self.weight))
+        return F.prelu(x, self.slopes())
+
+    def slopes(self) -> Tensor:
+        """(C,) or (1,): the nearest powers of two."""
+        return with_short_mantissa(self.weight, bits=1)
 
 
 SIXTH = 171 / 1024  # of hard gates: 8 bits, 0.2 % more than a sixth
@@ -279,10 +287,10 @@ class GridHardswish(nn.Hardswish):
         return x * (x * SIXTH + 0.5).clamp(0, 1)
 
 
-def with_short_mantissa(x: Tensor) -> Tensor:
-    """The nearest numbers with MANTISSA bits; the gradient passes straight through."""
+def with_short_mantissa(x: Tensor, bits: int = MANTISSA) -> Tensor:
+    """The nearest numbers with so many bits; the gradient passes straight through."""
     mantissa, exponent = torch.frexp(x.detach())
-    return x + (torch.ldexp((mantissa * 2**MANTISSA).round() / 2**MANTISSA, exponent) - x.detach())
+    return x + (torch.ldexp((mantissa * 2**bits).round() / 2**bits, exponent) - x.detach())
 
 
 def on_grid(bias: Tensor, step: Tensor) -> Tensor:

@@ -15,7 +15,6 @@ from edgeseg.compress.grid import (
     GridPReLU,
     LoneBatchNorm2d,
     QuantConv2d,
-    with_short_mantissa,
 )
 from edgeseg.compress.qat import kind, returned
 
@@ -123,7 +122,7 @@ def deploy(
             network.set_submodule(name, ScaleShift(module))
         elif isinstance(module, GridPReLU):
             slopes = nn.PReLU(module.num_parameters)
-            slopes.weight.data = with_short_mantissa(module.weight.detach())
+            slopes.weight.data = module.slopes().detach()
             network.set_submodule(name, slopes)
     for name, quantizer in list(network.quantizers.items()):
         network.quantizers[name] = rounding(quantizer)
