@@ -11,30 +11,11 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from edgeseg.blocks import conv_bn, scaled
+from edgeseg.blocks import Bottleneck, conv_bn, scaled
 from edgeseg.errors import NetworkError
 
 BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 EXPANSION = 4
-
-
-class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions and a shortcut, then ReLU."""
-
-    def __init__(self, inputs: int, planes: int, stride: int, dilation: int) -> None:
-        super().__init__()
-        outputs = EXPANSION * planes
-        self.body = nn.Sequential(
-            conv_bn(inputs, planes, 1),
-            conv_bn(planes, planes, 3, stride, dilation=dilation),
-            conv_bn(planes, outputs, 1, relu=False),
-        )
-        same = stride == 1 and inputs == outputs
-        self.shortcut = None if same else conv_bn(inputs, outputs, 1, stride, relu=False)
-        self.relu = nn.ReLU()
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.relu(self.body(x) + (x if self.shortcut is None else self.shortcut(x)))
 
 
 class ResNet(nn.Module):
@@ -60,8 +41,11 @@ class ResNet(nn.Module):
             elif i:
                 dilation *= 2
             # The first block of a stage that no longer strides still looks at the grid of the one before.
-            blocks = [Bottleneck(inputs, c, step, before)]
-            blocks += [Bottleneck(EXPANSION * c, c, 1, dilation) for _ in range(count - 1)]
+            blocks = [Bottleneck(inputs, c, step, outputs=EXPANSION * c, dilation=before, relu=True)]
+            blocks += [
+                Bottleneck(EXPANSION * c, c, outputs=EXPANSION * c, dilation=dilation, relu=True)
+                for _ in range(count - 1)
+            ]
             self.stages.append(nn.Sequential(*blocks))
             inputs = EXPANSION * c
 
