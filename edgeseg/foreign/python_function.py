@@ -33,7 +33,7 @@ def python(where: str) -> Foreign:
     try:
         function = getattr(importlib.import_module(module), name)
     except ModuleNotFoundError as e:
-        if e.name != module:
+        if not f"{module}.".startswith(f"{e.name}."):  # something that the module itself imports
             raise
         raise NetworkError(
             f"python: no module {module!r} here: python:MODULE:FUNCTION is imported as Python does"

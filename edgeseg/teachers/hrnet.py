@@ -25,10 +25,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, fx, nn
 
-from edgeseg.blocks import Residual, conv_bn, initialise, resize_as, scaled
+from edgeseg.blocks import Bottleneck, Residual, conv_bn, initialise, resize_as, scaled
 from edgeseg.errors import NetworkError
 from edgeseg.outputs import Outputs
-from edgeseg.resnet import Bottleneck
 
 __all__ = ["HRNet", "hrnet_ocr_w18", "hrnet_ocr_w48", "hrnet_w18", "hrnet_w48"]
 
@@ -141,8 +140,8 @@ class HRNet(nn.Module):
         planes = max(1, round((planes // 8 * 8 if small == 1 else planes) * width))
         stem, first = scaled(64, width), scaled(first, width)
         self.stem = nn.Sequential(conv_bn(3, stem, 3, 2), conv_bn(stem, stem, 3, 2))
-        rest = (Bottleneck(4 * first, first, 1, 1) for _ in range(bottlenecks - 1))
-        self.first = nn.Sequential(Bottleneck(stem, first, 1, 1), *rest)
+        inputs = (stem, *[4 * first] * (bottlenecks - 1))
+        self.first = nn.Sequential(*(Bottleneck(i, first, outputs=4 * first, relu=True) for i in inputs))
         channels = [planes * 2**i for i in range(4)]
         self.enter = conv_bn(4 * first, channels[0])
         # What opens one more stream, half the resolution of the coarsest there is.

@@ -46,6 +46,7 @@ def test_what_the_module_says_of_itself_is_used():
     ("where", "says"),
     [
         ("nowhere:f", "no module 'nowhere'"),
+        ("nowhere.inside:f", "no module 'nowhere.inside'"),
         ("of_ones_own:none", "has no function 'none'"),
         ("of_ones_own:number", "returned int"),
         ("of_ones_own:Wrong", "expected logits .*got list"),
