@@ -180,6 +180,7 @@ def train(recipe: Recipe, out: Path, *, device: str = "auto", workers: int = 0, 
                 freeze_batch_norm(objective)
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * recipe.schedule(step, recipe.steps)
+            objective.progress = step / recipe.steps
             batch = Batch(*(x.to(accelerator.device, non_blocking=True) for x in batch))
             with accelerator.autocast():
                 losses = forward(batch)
