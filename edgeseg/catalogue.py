@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from edgeseg.errors import UserError
+from edgeseg.schedules import Ramp, Stages
 
 
 def modules(package: ModuleType) -> list[str]:
@@ -27,14 +28,16 @@ def modules(package: ModuleType) -> list[str]:
 def entries(package: ModuleType) -> dict[str, Callable[..., Any]]:
     """Every function that a module of the folder lists in ``__all__``, by its public name.
 
-    ``ddrnet_23_slim`` is published as ``ddrnet-23-slim``: what one types on a command line.
+    ``ddrnet_23_slim`` is published as ``ddrnet-23-slim``: what one types on a command line. Parts of what a module
+    calls its ``METHOD`` come behind its name: ``skd.pair``.
     """
     found: dict[str, Callable[..., Any]] = {}
     for name in modules(package):
         module = importlib.import_module(f"{package.__name__}.{name}")
+        method = f"{module.METHOD}." if hasattr(module, "METHOD") else ""
         for symbol in module.__all__:
             if symbol.islower():  # classes are not entries
-                found[symbol.replace("_", "-")] = getattr(module, symbol)
+                found[method + symbol.replace("_", "-")] = getattr(module, symbol)
     return found
 
 
@@ -47,21 +50,33 @@ def pick(found: dict[str, Callable[..., Any]], name: str, what: str, error: type
     raise error(f"no {what} called {name!r}: {hint}edgeseg has {', '.join(found)}")
 
 
-def weighted(found: dict[str, Callable[..., Any]], text: str, what: str) -> tuple[float, Callable[..., Any]]:
+def weighted(found: dict[str, Callable[..., Any]], text: str, what: str) -> tuple[float | Ramp, Callable[..., Any]]:
     """``"kl=1,temperature=4"``: the weight, and the entry with its options (keyword-only parameters) filled in.
 
-    Raises UserError, with an example, for anything else.
+    ``T`` is short for temperature. ``temperature=8:4:1`` goes through the values in stages of equal length, and
+    ``ramp=0.3`` lets the weight grow over that share of the training. Raises UserError, with an example, for anything
+    else.
     """
     (name, weight), *options = (item.partition("=")[::2] for item in text.replace(" ", "").split(","))
     entry = pick(found, name, what, UserError)
     defaults = {k: p.default for k, p in inspect.signature(entry).parameters.items() if p.kind is p.KEYWORD_ONLY}
-    given = {}
+    number: float | Ramp = _positive(weight, text, "the weight", name)
+    given: dict[str, float | Stages] = {}
     for option, value in options:
+        if option == "T" and "temperature" in defaults:
+            option = "temperature"
+        if option == "ramp":
+            share = _positive(value, text, option, name)
+            if share > 1:
+                raise UserError(f"ramp in {text!r} is a share of the training, at most 1, got {value!r}")
+            number = Ramp(_positive(weight, text, "the weight", name), share)
+            continue
         if option not in defaults:
             takes = ", ".join(f"{k} (default {v:g})" for k, v in defaults.items()) or "none"
             raise UserError(f"{name} has no option {option!r} in {text!r}; its options: {takes}")
-        given[option] = _positive(value, text, option, name)
-    return _positive(weight, text, "the weight", name), functools.partial(entry, **given) if given else entry
+        values = tuple(_positive(v, text, option, name) for v in value.split(":"))
+        given[option] = values[0] if len(values) == 1 else Stages(values)
+    return number, functools.partial(entry, **given) if given else entry
 
 
 def _positive(value: str, text: str, what: str, name: str) -> float:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from edgeseg import catalogue
 from edgeseg.outputs import Batch, Outputs
+from edgeseg.schedules import Ramp
 
 __all__ = ["balanced", "cross_entropy", "dice", "ohem"]
 
@@ -25,7 +26,7 @@ def names() -> list[str]:
     return [name.replace("_", "-") for name in __all__]
 
 
-def parse(text: str) -> tuple[float, Callable[..., Tensor]]:
+def parse(text: str) -> tuple[float | Ramp, Callable[..., Tensor]]:
     """``"dice=1"`` or ``"ohem=1,thresh=0.7"``: the weight, and the loss with its options filled in.
 
     Raises UserError, with an example, for anything else.

@@ -2,35 +2,74 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from edgeseg import distill
+from edgeseg.distill import Opposed
 from edgeseg.errors import NetworkError, UserError
 from edgeseg.outputs import Batch, Outputs
+from edgeseg.schedules import Ramp, Stages, at
+from edgeseg.taps import Taps, Where, probe
 
-Loss = Callable[[Outputs, Outputs | None, Batch], Tensor]
+Loss = Callable[[Outputs, Outputs | None, Batch], Tensor | Opposed]
+Weight = float | Ramp
+Images = Callable[[int], Iterable[Tensor]]
 
 
 class Supervise(nn.Module):
     """Weighted losses of one batch, from labels, from a teacher, or from both, in one forward pass.
 
-    A module around the student: what it holds is trained and checkpointed. The teacher is held apart: frozen, in
-    ``eval()`` whatever the student is in, moved by ``to()``, and never among parameters or state.
+    A module around the student: what it holds, adapters and discriminators of losses too, is trained and checkpointed.
+    The teacher is held apart: frozen, in ``eval()`` whatever the student is in, moved by ``to()``, and never among
+    parameters or state. ``taps`` says which features learn from which (:mod:`edgeseg.taps`), ``images`` gives batches
+    to losses that look at some beforehand, and ``progress``, the share of the steps done, is set before each.
     """
 
+    progress = 0.0
+
     def __init__(
-        self, student: nn.Module, losses: Sequence[tuple[float, Loss]], teacher: nn.Module | None = None
+        self,
+        student: nn.Module,
+        losses: Sequence[tuple[Weight, Loss]],
+        teacher: nn.Module | None = None,
+        taps: Sequence[tuple[Where, Where]] = (),
+        images: Images | None = None,
     ) -> None:
         super().__init__()
         if not losses:
             raise UserError("nothing to learn from: give at least one loss, on labels or from a teacher")
         self.student = student
-        self.losses = dict(zip(_unique(_name(f) for _, f in losses), losses, strict=True))
         self._teacher = () if teacher is None else (teacher.requires_grad_(False).eval(),)  # a tuple: not a submodule
+        reads = any(distill.is_("on_features", loss) for _, loss in losses)
+        self.taps = Taps(student, teacher, taps) if reads and teacher is not None else None
+        self.losses = dict(zip(_unique(_name(f) for _, f in losses), losses, strict=True))
+        self.learned = nn.ModuleDict()
+        for name, (weight, loss) in self.losses.items():
+            if distill.is_("learned", loss):
+                made = self._make(loss, images)
+                self.learned[name.replace(".", "-")] = made
+                self.losses[name] = (weight, made)
+
+    def _make(self, loss: Callable[..., nn.Module], images: Images | None) -> nn.Module:
+        if self.teacher is None or self.taps is None:
+            raise NetworkError("a distillation loss needs a teacher: give one, or leave this loss out")
+        if any(isinstance(v, Stages) for v in getattr(loss, "keywords", {}).values()):
+            raise UserError(f"{_name(loss)} has weights of its own, which are made for one value of each option")
+        setting = distill.Setting(
+            student=self.student,
+            teacher=self.teacher,
+            taps=self.taps,
+            num_classes=_classes(self.student),
+            images=images or _no_images,
+        )
+        return loss(setting)
 
     @property
     def teacher(self) -> nn.Module | None:
@@ -43,13 +82,40 @@ class Supervise(nn.Module):
             with torch.no_grad():
                 theirs = self.teacher(batch.images)
         ours = self.student(batch.images)
-        return {name: weight * loss(ours, theirs, batch) for name, (weight, loss) in self.losses.items()}
+        paired = (ours, theirs)
+        if self.taps is not None and theirs is not None:
+            paired = (self.taps.student(ours), self.taps.teacher(theirs))
+        found: dict[str, Tensor] = {}
+        for name, (weight, loss) in self.losses.items():
+            if isinstance(loss, nn.Module):
+                loss.progress = self.progress
+            reads = isinstance(loss, nn.Module) or distill.is_("on_features", loss)
+            value = at_progress(loss, self.progress)(*(paired if reads else (ours, theirs)), batch)
+            if isinstance(value, Opposed):
+                found[f"{name}-opponent"], value = value.opponent, value.student
+            found[name] = at(weight, self.progress) * value
+        return found
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """What ``to()``, ``cuda()`` and their like call: the teacher goes where the student goes."""
         for teacher in self._teacher:
             teacher._apply(fn, recurse)
         return super()._apply(fn, recurse)
+
+
+def at_progress(loss: Loss, progress: float) -> Loss:
+    """The loss with those of its options that go through stages as they are by now."""
+    if not isinstance(loss, partial):
+        return loss
+    return partial(loss.func, *loss.args, **{k: at(v, progress) for k, v in loss.keywords.items()})
+
+
+def _classes(student: nn.Module) -> int:
+    return int(probe(student).logits.shape[1])
+
+
+def _no_images(count: int) -> Iterable[Tensor]:
+    raise NetworkError("this loss looks at some batches before training, and none were given")
 
 
 class Ensemble(nn.Module):
@@ -104,9 +170,11 @@ def _resized(x: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _name(loss: Any) -> str:
-    """``cross-entropy`` for ``cross_entropy`` and for any ``partial`` of it."""
+    """``cross-entropy`` for ``cross_entropy`` and for any ``partial`` of it; ``skd.pair`` for a part of a method."""
     loss = getattr(loss, "func", loss)
-    return getattr(loss, "__name__", type(loss).__name__).replace("_", "-")
+    method = getattr(inspect.getmodule(loss), "METHOD", "")
+    name = getattr(loss, "__name__", type(loss).__name__).replace("_", "-")
+    return f"{method}.{name}" if method else name
 
 
 def _unique(names: Iterable[str]) -> list[str]:

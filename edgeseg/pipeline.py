@@ -15,7 +15,7 @@ from torch import nn
 
 from edgeseg import distill as distillation
 from edgeseg import losses as supervision
-from edgeseg import networks, score, validate
+from edgeseg import networks, score, taps, validate
 from edgeseg.bundle import Bundle
 from edgeseg.checkpoint import Progress, Run, load_weights, read_facts, save_weights, versions, write_facts
 from edgeseg.committee import committee, same_classes
@@ -24,7 +24,7 @@ from edgeseg.errors import DataError, RunError, UserError
 from edgeseg.graph.export import Depthwise
 from edgeseg.graph.export import export as write_bundle
 from edgeseg.measure.accuracy import Evaluation
-from edgeseg.objectives import Loss
+from edgeseg.objectives import Loss, Weight
 from edgeseg.panels import pictures
 from edgeseg.recipes import segmentation
 from edgeseg.target import Precision
@@ -67,6 +67,7 @@ def distill(
     data: str,
     out: Path | str,
     loss: Sequence[str] = DEFAULT_LOSSES,
+    tap: Sequence[str] = (),
     labels: bool = True,
     label_loss: Sequence[str] = DEFAULT_LABEL_LOSSES,
     baseline: bool = False,
@@ -82,9 +83,10 @@ def distill(
     """Train a student under one or several teachers, averaged; with ``baseline``, the identical recipe without them.
 
     A teacher is a run, or a network from elsewhere as :mod:`edgeseg.foreign` opens it; ``classes`` is a file that says
-    which of the dataset's classes theirs are. ``loss`` holds texts such as ``"kl=1,temperature=4"``, ``label_loss``
-    those of ``train``, and so is ``pretrained``. ``flip`` and ``scales`` let the teachers look again at the mirrored
-    and resized image. Without ``labels`` the student learns from the teachers alone.
+    which of the dataset's classes theirs are. ``loss`` holds texts such as ``"kl=1,temperature=4"``, ``tap`` those that
+    pair features, ``"student.layer4=teacher.layer4"``, ``label_loss`` those of ``train``, and so is ``pretrained``.
+    ``flip`` and ``scales`` let the teachers look again at the mirrored and resized image. Without ``labels`` the
+    student learns from the teachers alone.
     """
     options = options or Options()
     if baseline and not labels:
@@ -95,7 +97,9 @@ def distill(
     if not baseline:
         losses += [distillation.parse(text) for text in loss]
     under = None if baseline else committee(teacher, dataset, classes=classes, flip=flip, scales=scales)
-    recipe = segmentation.student(fresh(spec, init, pretrained), dataset, options, losses, under and under.network)
+    recipe = segmentation.student(
+        fresh(spec, init, pretrained), dataset, options, losses, under and under.network, places(tap)
+    )
     parents = {"teacher": under and under.members, "init": _identity(init)}
     return _train("distill", recipe, spec, dataset, Path(out), options, listen, parents=parents)
 
@@ -107,6 +111,7 @@ def qat(
     out: Path | str,
     teacher: Sequence[Path | str] = (),
     loss: Sequence[str] = DEFAULT_LOSSES,
+    tap: Sequence[str] = (),
     labels: bool = True,
     label_loss: Sequence[str] = DEFAULT_LABEL_LOSSES,
     weight_bits: int = 7,
@@ -128,7 +133,9 @@ def qat(
         raise UserError("nothing to learn from: give --teacher, or leave out --no-labels")
     under = committee(teacher, dataset, classes=classes, flip=flip) if teacher else None
     grid = {"weight_bits": weight_bits, "input_scale": input_scale(parent.mean, parent.std)}
-    recipe = segmentation.quantized(parent.network, dataset, options, losses, under and under.network, **grid)
+    recipe = segmentation.quantized(
+        parent.network, dataset, options, losses, under and under.network, places(tap), **grid
+    )
     spec = dict(parent.facts["network"])
     parents = {"float": parent.identity(), "teacher": under and under.members}
     return _train(
@@ -338,8 +345,13 @@ def _train(
     return Run.load(out)
 
 
-def from_labels(texts: Sequence[str]) -> list[tuple[float, Loss]]:
+def from_labels(texts: Sequence[str]) -> list[tuple[Weight, Loss]]:
     return [supervision.parse(text) for text in texts]
+
+
+def places(texts: Sequence[str]) -> list[tuple[taps.Where, taps.Where]]:
+    """``student.A=teacher.B`` each: features that learn from each other."""
+    return [taps.parse(text) for text in texts]
 
 
 def open_training(data: str, options: Options) -> Dataset:

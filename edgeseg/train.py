@@ -164,6 +164,8 @@ def train(recipe: Recipe, out: Path, *, device: str = "auto", workers: int = 0, 
     listen(Event(0, recipe.steps, {}, "preparing"))
     student = recipe.transform(recipe.student(), batches)
     objective = recipe.objective(student).to(accelerator.device, memory_format=torch.channels_last).train()
+    for pair in getattr(getattr(objective, "taps", None), "pairs", ()):
+        listen(Event(0, recipe.steps, {}, str(pair)))
     parameters = [p for p in objective.parameters() if p.requires_grad]
     optimizer = recipe.optimizer(parameters, recipe.lr)
     rates = [group["lr"] for group in optimizer.param_groups]
@@ -180,6 +182,7 @@ def train(recipe: Recipe, out: Path, *, device: str = "auto", workers: int = 0, 
                 freeze_batch_norm(objective)
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * recipe.schedule(step, recipe.steps)
+            objective.progress = step / recipe.steps
             batch = Batch(*(x.to(accelerator.device, non_blocking=True) for x in batch))
             with accelerator.autocast():
                 losses = forward(batch)

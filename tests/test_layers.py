@@ -15,7 +15,7 @@ PACKAGE = ROOT / "edgeseg"
 
 # Low to high. A file imports from lower layers and from its own folder, nothing else.
 ROBOT = [
-    {"errors"},
+    {"errors", "schedules"},
     {"catalogue", "cuda", "tensorrt_layers"},
     {"contract"},
     {"target"},
@@ -33,7 +33,7 @@ ROBOT = [
 # ---- the torch line: nothing above imports torch ----
 BUILD = [
     {"outputs"},
-    {"data", "blocks", "class_map", "attention"},
+    {"data", "blocks", "class_map", "attention", "taps"},
     {"panels", "golden"},
     {"score", "adopt", "check", "framing", "resnet", "backbones"},
     {"students", "teachers", "foreign", "losses", "distill"},

@@ -58,16 +58,18 @@ def test_training_lowers_every_loss(runs):
         assert last < first, name
 
 
-@pytest.mark.parametrize("verb", ["distill", "qat"])
-def test_an_interrupted_run_resumes_to_the_same_weights(verb, runs, drawn, tmp_path):
+LEARNED = ("nfd=0.7", "skd.holistic=0.1", "cirkd.memory=0.1", "kl=1,T=4:1,ramp=0.5")  # all that draws by chance
+
+
+@pytest.mark.parametrize(("verb", "loss"), [("distill", ("kl=1", "cwd=3")), ("qat", ("kl=1",)), ("distill", LEARNED)])
+def test_an_interrupted_run_resumes_to_the_same_weights(verb, loss, runs, drawn, tmp_path):
     def go(out: Path, resume: bool = False, listen=lambda event: None) -> None:
         options = Options(steps=6, resume=resume, seed=3, **SHORT)
-        teacher = [runs / "teacher"]
+        common = {"teacher": [runs / "teacher"], "loss": loss, "data": drawn, "out": out, "options": options}
         if verb == "qat":
-            pipeline.qat(runs / "student", teacher=teacher, data=drawn, out=out, options=options, listen=listen)
+            pipeline.qat(runs / "student", listen=listen, **common)
         else:
-            student = {"student": "ddrnet-23-slim", "network": {"width": 0.25}}
-            pipeline.distill(teacher=teacher, data=drawn, out=out, options=options, listen=listen, **student)
+            pipeline.distill(student="ddrnet-23-slim", network={"width": 0.25}, listen=listen, **common)
 
     go(tmp_path / "unbroken")
     with pytest.raises(KeyboardInterrupt):

@@ -70,7 +70,16 @@ Losses = Annotated[
     list[str] | None,
     typer.Option(
         metavar="NAME=WEIGHT",
-        help=f"Repeatable: kl=1, mse=1, cwd=3, kl=1,temperature=4. Default: {' and '.join(DEFAULT_LOSSES)}.",
+        help="Repeatable: kl=1, cwd=3, nfd=0.7, skd.pair=10; kl=10,T=8:4:1,ramp=0.3 has a temperature in stages and a "
+        f"weight that grows over that share of the steps. Default: {' and '.join(DEFAULT_LOSSES)}.",
+    ),
+]
+Taps = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tap",
+        metavar="student.A=teacher.B",
+        help="Repeatable: modules whose features learn from each other. Default: the deepest of each stride.",
     ),
 ]
 LabelLosses = Annotated[

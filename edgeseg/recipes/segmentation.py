@@ -8,19 +8,21 @@ usually trained.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-from torch import nn
+from torch import Tensor, nn
 
 from edgeseg.augment import Augment
 from edgeseg.batches import Batches
 from edgeseg.compress import qat
 from edgeseg.data import Dataset
-from edgeseg.objectives import Loss, Supervise
+from edgeseg.objectives import Loss, Supervise, Weight
+from edgeseg.taps import Where
 from edgeseg.train import Options, Recipe, adam, adamw, poly, precision_of, step_lr
 
-Losses = Sequence[tuple[float, Loss]]
+Losses = Sequence[tuple[Weight, Loss]]
+Places = Sequence[tuple[Where, Where]]
 RGB = tuple[float, float, float]
 
 # A pixel's own value is its quantized value: (p / 255 - 128 / 255) / (128 / 255) == (p - 128) / 128, s8 zero-point 0.
@@ -49,13 +51,18 @@ def on_labels(network: Callable[[], nn.Module], dataset: Dataset, options: Optio
 
 
 def student(
-    network: Callable[[], nn.Module], dataset: Dataset, options: Options, losses: Losses, teacher: nn.Module | None
+    network: Callable[[], nn.Module],
+    dataset: Dataset,
+    options: Options,
+    losses: Losses,
+    teacher: nn.Module | None,
+    taps: Places = (),
 ) -> Recipe:
     """A student, with or without a teacher: the two differ in their losses and nothing else."""
     steps, _ = length(dataset, options)
     return Recipe(
         student=network,
-        objective=partial(Supervise, losses=losses, teacher=teacher),
+        objective=under(losses, teacher, taps, views(dataset, options)),
         batches=views(dataset, options),
         steps=steps,
         lr=options.lr or 2e-3,
@@ -72,6 +79,7 @@ def quantized(
     options: Options,
     losses: Losses,
     teacher: nn.Module | None,
+    taps: Places = (),
     *,
     weight_bits: int,
     input_scale: float | None,
@@ -81,7 +89,7 @@ def quantized(
     steps, _ = length(dataset, options, epochs=EPOCHS // 10)
     return Recipe(
         student=network,
-        objective=partial(Supervise, losses=losses, teacher=teacher),
+        objective=under(losses, teacher, taps, views(dataset, options)),
         batches=views(dataset, options),
         steps=steps,
         lr=options.lr or 2e-4,
@@ -91,6 +99,19 @@ def quantized(
         freeze_bn=0.5,
         seed=options.seed,
     )
+
+
+def under(
+    losses: Losses, teacher: nn.Module | None, taps: Places, views: Callable[[], Batches]
+) -> Callable[[nn.Module], nn.Module]:
+    """The objective: these losses, with or without a teacher, and features paired as ``taps`` says."""
+    return partial(Supervise, losses=losses, teacher=teacher, taps=taps, images=partial(first_images, views))
+
+
+def first_images(views: Callable[[], Batches], count: int) -> Iterator[Tensor]:
+    """Of so many batches of the training."""
+    batches = views()
+    return (batches.batch(i).images for i in range(count))
 
 
 def with_fake_quantization(
