@@ -5,7 +5,7 @@
 
 Nothing of the data goes into the bundle: its golden frames are of the synthetic street. It has the integer graphs and
 two golden frames, and no float graph, which alone would be larger than all of it. Runs resume; the last step writes
-``edgeseg/shipped/camvid-s`` where the engines say what the network says. ``cpu`` is for one core and some two hours,
+``edgeseg/shipped/camvid-s`` where the engines say what the network says. ``cpu`` is for one core and an hour,
 without a teacher; ``full`` has a large one, whose answers are cached, for hundreds of epochs.
 """
 
@@ -52,7 +52,7 @@ class Budget:
 
 BUDGETS = {
     # 468 frames: 59 steps of 8, or 30 of 16, are an epoch.
-    "cpu": Budget(batch_size=8, steps=100 * 59, qat_steps=6 * 59, crop=(256, 352)),
+    "cpu": Budget(batch_size=8, steps=200 * 59, qat_steps=10 * 59, crop=(256, 352)),
     "full": Budget(
         teacher={"width": 64, "stem_stride": 2, "blocks": 3, "attention": True},
         teacher_steps=300 * 30,

@@ -23,6 +23,9 @@ from edgeseg.schedules import Ramp
 
 __all__ = ["balanced", "cross_entropy", "dice", "ohem"]
 
+ROW = 16  # floats in the widest vectors of a CPU: torch takes the softmax of shorter rows one number at a time
+IMPOSSIBLE = -1e30  # a logit whose probability is 0, and which stays finite when it is resized
+
 
 def names() -> list[str]:
     """Every loss on labels, as one types it: ``cross-entropy``."""
@@ -70,11 +73,11 @@ def balanced(
     count = max(1, processes.mean(len(known)))
 
     def one(logits: Tensor) -> Tensor:
-        k = logits.shape[1]
-        share = processes.mean(torch.bincount(known, minlength=k)) / count
+        pixels = _pixels(logits, batch.labels)
+        share = processes.mean(torch.bincount(known, minlength=pixels.shape[1])) / count
         weights = 1 / (c + share).log()
         return (
-            F.cross_entropy(_pixels(logits, batch.labels), labels, weights, ignore_index=ignore_label, reduction="sum")
+            F.cross_entropy(pixels, labels, weights, ignore_index=ignore_label, reduction="sum")
             / (weights @ share).clamp_min(1e-12)
             / count
         )
@@ -142,10 +145,14 @@ def _weighted(one: Callable[[Tensor], Tensor], student: Outputs, auxiliary_weigh
 
 
 def _pixels(logits: Tensor, labels: Tensor) -> Tensor:
-    """Logits (N, K, h, w) at the labels' resolution, as float32 (N H W, K).
+    """Logits (N, K, h, w) at the labels' resolution, as float32 (N H W, K').
 
-    With the classes of a pixel side by side, both this resize and the softmax over them are at their fastest on a CPU.
+    With the classes of a pixel side by side, both this resize and the softmax over them are at their fastest on a CPU,
+    if they fill one vector at least: there fewer than ROW classes are followed by some of no probability, so K' may be
+    larger than K.
     """
     x = logits.float().contiguous(memory_format=torch.channels_last)
-    x = F.interpolate(x, size=labels.shape[-2:], mode="bilinear", align_corners=False)  # (N, K, H, W)
+    if x.device.type == "cpu" and x.shape[1] < ROW:
+        x = F.pad(x, (0, 0, 0, 0, 0, ROW - x.shape[1]), value=IMPOSSIBLE).contiguous(memory_format=torch.channels_last)
+    x = F.interpolate(x, size=labels.shape[-2:], mode="bilinear", align_corners=False)  # (N, K', H, W)
     return x.movedim(1, -1).flatten(0, 2)

@@ -56,6 +56,17 @@ class TestLaws:
         x = Outputs(logits(0, 2, 5, 4, 6))
         assert torch.equal(loss(x, None, batch(LABELS)), loss(x, Outputs(logits(1, 2, 5, 4, 6)), batch(LABELS)))
 
+    @pytest.mark.parametrize("k", [5, losses.ROW - 1, losses.ROW, losses.ROW + 1])
+    def test_classes_of_no_probability_change_nothing(self, loss, k, monkeypatch):
+        both = [logits(0, 2, k, 4, 6).requires_grad_() for _ in range(2)]
+        padded = loss(Outputs(both[0]), None, batch(LABELS))
+        monkeypatch.setattr(losses, "ROW", 0)
+        plain = loss(Outputs(both[1]), None, batch(LABELS))
+        torch.testing.assert_close(padded, plain)
+        padded.backward()
+        plain.backward()
+        torch.testing.assert_close(both[0].grad, both[1].grad)
+
     def test_auxiliary_logits_count_with_their_weight(self, loss):
         main, extra = logits(0, 2, 5, 4, 6), logits(1, 2, 5, 2, 3)
         both = loss(Outputs(main, (), (extra, extra)), None, batch(LABELS), auxiliary_weight=0.25)
