@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from edgeseg.measure.accuracy import Evaluation
 from edgeseg.report import svg
 from edgeseg.report.axis import BEHIND, DEADLINE, FORMS, labels_apart
-from edgeseg.report.svg import BAD, INK, MUTED, SERIES, WIDTH, Plot
+from edgeseg.report.svg import BAD, CARD, INK, MUTED, SERIES, WIDTH, Plot
 from edgeseg.report.table import Row
 from edgeseg.report.units import ms, percent
 
 NAMED = 12  # of more points only those of the front have their names beside them
+HATCHES = (None, "////", "....", "xxxx")
 
 
 class Point(NamedTuple):
@@ -105,11 +106,11 @@ def per_class(evaluations: Sequence[Evaluation], name: str) -> Plot:
         figure = svg.figure(WIDTH, 0.8 + 0.2 * count + len(classes) * (0.14 + 0.11 * count))
         axes = figure.subplots()
         height = 0.82 / count
-        for i, (evaluation, color) in enumerate(zip(evaluations, _colors(evaluations), strict=True)):
+        for i, (evaluation, look) in enumerate(zip(evaluations, _looks(evaluations), strict=True)):
             at = np.arange(len(classes)) + 0.41 - (i + 0.5) * height
             ious = [evaluation.per_class[c] for c in classes]
             label = f"{evaluation.target}: {evaluation.name}"
-            axes.barh(at, [100 * (v or 0) for v in ious], 0.9 * height, color=color, label=label)
+            axes.barh(at, [100 * (v or 0) for v in ious], 0.9 * height, label=label, linewidth=0, **look)
             for y, iou in zip(at, ious, strict=True):
                 text = "absent" if iou is None else f"{100 * iou:.1f}"
                 axes.annotate(
@@ -132,8 +133,10 @@ def _classes_finding(e: Evaluation) -> str:
     return f"{e.target}: from {easiest} with {percent(best)} to {hardest} with {percent(worst)}{rest}."
 
 
-def _colors(evaluations: Sequence[Evaluation]) -> list[str]:
-    """One each, as long as there are that many; the first colour is kept for an int8 engine."""
+def _looks(evaluations: Sequence[Evaluation]) -> list[dict[str, Any]]:
+    """A colour each, and where there are more evaluations than colours, colour and hatching; the first colour is kept
+    for an int8 engine."""
     own = next((e for e in evaluations if (e.subject, e.precision) == ("engine", "int8")), None)
-    others = itertools.cycle(SERIES[1:])
-    return [SERIES[0] if e is own else next(others) for e in evaluations]
+    others = ((hatch, color) for hatch in itertools.cycle(HATCHES) for color in SERIES[1:])
+    looks = [(None, SERIES[0]) if e is own else next(others) for e in evaluations]
+    return [{"facecolor": color, "edgecolor": CARD, "hatch": hatch} for hatch, color in looks]

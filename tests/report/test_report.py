@@ -17,6 +17,7 @@ from edgeseg.report import report
 
 pytest.importorskip("jinja2")
 pytest.importorskip("matplotlib")
+from edgeseg.report import plots  # noqa: E402
 
 VOID = {"meta", "img", "br", "link", "input", "hr", "col"}
 
@@ -121,6 +122,14 @@ def test_the_same_files_give_the_same_bytes(files, page, rest, whole_page, tmp_p
     found, against = rest
     first, second = (report(found, tmp_path / f"{n}.md", "T", against).read_bytes() for n in (1, 2))
     assert first == second
+
+
+def test_evaluations_beyond_the_colours_are_hatched(evaluated):
+    many = [evaluated("torch-float", 0.5 + i / 100, name=f"net-{i}") for i in range(12)]
+    looks = plots._looks([*many, evaluated("openvino-int8", 0.6)])
+    assert len({tuple(look.items()) for look in looks}) == len(looks)
+    drawn = plots.per_class(many, "classes").svg
+    assert drawn.count("<pattern") == 7 and "#0a0" not in drawn
 
 
 @pytest.mark.parametrize("pattern", ["bench-openvino.json", "eval-*.json", "panels.json", "profile.json"])
