@@ -135,13 +135,12 @@ def main() -> None:
     ledger = Ledger(RESULTS / f"distillation-{given.budget}.json")
     bench = Bench(BUDGETS[given.budget], given.data, given.work, given.device, ledger)
     teacher = Run.load(given.teacher) if given.teacher else bench.train_teacher()
-    digest = teacher.identity()["weights_sha256"]
-    ledger.keep("teacher", {**score(teacher), "network": teacher.facts["network"], "weights_sha256": digest})
     ways = [name for name in WAYS if name in given.ways or not given.ways]
     if given.costs:
         bench.costs(teacher.path, ways)
-    else:
-        bench.train(teacher.path, ways)
+        return
+    ledger.under(teacher)
+    bench.train(teacher.path, ways)
 
 
 @dataclasses.dataclass(frozen=True)

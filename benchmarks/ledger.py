@@ -37,6 +37,16 @@ class Ledger:
             beside.write_text(json.dumps(found, indent=1) + "\n")
             beside.replace(self.file)
 
+    def under(self, teacher: Run, name: str = "teacher") -> None:
+        """Keep which teacher the results are under. Refused where others are there, which are under another."""
+        digest = teacher.identity()["weights_sha256"]
+        if (other := self.found().get(name, {}).get("weights_sha256", digest)) != digest:
+            raise SystemExit(
+                f"error: results in {self.file} are under another {name} ({other[:12]}, not {digest[:12]}): "
+                "give that one, or move them away"
+            )
+        self.keep(name, {**score(teacher), "network": teacher.facts["network"], "weights_sha256": digest})
+
 
 @contextmanager
 def claimed(file: Path, *, wait: bool = False) -> Iterator[bool]:

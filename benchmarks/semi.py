@@ -126,6 +126,8 @@ def main() -> None:
                 with claimed(bench.work / f".{name}-{seed}") as ours:
                     if not ours or ledger.has(f"{share} {name}", seed):
                         continue
+                    if name.endswith(DISTILLED):
+                        ledger.under(bench.teacher(), f"{share} teacher")
                     run = bench.student(name, seed)
                     ledger.keep(f"{share} {name}", {"seeds": {str(seed): score(run)}})
                 print(f"{share} {name} {seed}: {run.facts['metrics']['miou']:.4f}", flush=True)
@@ -251,10 +253,12 @@ def ranking(budget_name: str, share: str, found: dict[str, Any]) -> str:
         ratio = f"{seconds[name] / seconds[BASE]:.1f}x"
         rows.append([name, mean_and_spread(scored[name]), f"{gain:+.1f}", verdict, *cost(found, name), ratio])
     h, w = budget.crop
-    best = ranked[0][0]
+    best, teacher = ranked[0][0], found.get(f"{share} teacher")
+    under = f", under {teacher['network']['name']} of {100 * teacher['miou']:.1f} % mIoU" if teacher else ""
     return (
         f"## {SHARES[share].capitalize()} of the labels, budget `{budget_name}`\n\n{STUDENT} from scratch, "
-        f"{budget.steps} steps of {budget.batch_size} crops of {h}x{w}, and as many of footage; scored on the 101 "
+        f"{budget.steps} steps of {budget.batch_size} crops of {h}x{w}, and as many of footage; distilled with "
+        f"{' and '.join(f'`{loss}`' for loss in LOSS)}{under}, which the same labels trained. Scored on the 101 "
         "frames of `val`, in points of mIoU.\n\n"
         + table(["", "mIoU %", "gain", "", "step", "memory", "training"], rows)
         + f"\nMean ± standard deviation over seeds. {chance.says(len(base))} Steps are ratios to those on labels "

@@ -75,3 +75,27 @@ def test_costs_are_told_beside_the_base():
     assert columns(base, "base") == ["11 ms", ""]
     assert columns(way, "base") == ["1.50x", "+64 MiB"]
     assert columns({}, "base") == ["", ""]
+
+
+def test_results_under_two_teachers_do_not_mix(tmp_path):
+    from ledger import Ledger
+
+    ledger = Ledger(tmp_path / "results.json")
+    ledger.under(Taught("a" * 64))
+    ledger.under(Taught("a" * 64))
+    with pytest.raises(SystemExit, match=r"under another teacher \(aaaaaaaaaaaa, not bbbbbbbbbbbb\)"):
+        ledger.under(Taught("b" * 64))
+    assert ledger.found()["teacher"]["weights_sha256"] == "a" * 64
+    ledger.under(Taught("b" * 64), "1-8 teacher")
+
+
+class Taught:
+    """A run, as far as a ledger looks at it."""
+
+    def __init__(self, digest):
+        score = {"miou": 0.6, "per_class": {"road": 0.6}}
+        self.digest = digest
+        self.facts = {"metrics": score, "seconds": 9.7, "recipe": {"steps": 10}, "network": {"name": "unet"}}
+
+    def identity(self):
+        return {"weights_sha256": self.digest}

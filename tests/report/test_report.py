@@ -13,11 +13,10 @@ import pytest
 
 from edgeseg.errors import BackendMissing, UserError
 from edgeseg.measure.scenario import Scenario
-from edgeseg.report import report
+from edgeseg.report import plots, report
 
 pytest.importorskip("jinja2")
 pytest.importorskip("matplotlib")
-from edgeseg.report import plots  # noqa: E402
 
 VOID = {"meta", "img", "br", "link", "input", "hr", "col"}
 
