@@ -147,7 +147,12 @@ def ship(run: Run, data: str, work: Path) -> Bundle:
     for sealed in ("files", "digest", "format"):
         del facts[sealed]
     facts = without_paths(facts, {str(work): "runs", data.partition(":")[2]: "PATH", str(work.resolve()): "runs"})
-    seal(small, {**facts, "trained": f"by benchmarks/{Path(__file__).name} on CamVid's train and val, from scratch"})
+    float_steps, qat_steps = (Run.load(work / verb).facts["recipe"]["steps"] for verb in ("student", "qat"))
+    trained = (
+        f"by benchmarks/{Path(__file__).name} on CamVid's train and val, from scratch: "
+        f"{float_steps} steps in float, {qat_steps} through quantization"
+    )
+    seal(small, {**facts, "trained": trained})
     for backend in ("openvino", "onnxruntime"):
         ensure_plan(Bundle.load(small), Target(backend=backend, precision="int8"))  # refused unless it agrees
     shutil.rmtree(small / "plans")
