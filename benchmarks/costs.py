@@ -55,13 +55,13 @@ def measure(recipe: Callable[[str], Recipe], name: str, device: str, base: str, 
 
 
 def milliseconds(recipe: Recipe, device: torch.device) -> Iterator[float]:
-    """Of training steps, without end; as they are midway, where every method has begun."""
+    """Of training steps, without end; as they are midway: every method has begun, and frames were read before."""
     objective = recipe.objective(recipe.student()).to(device, memory_format=torch.channels_last).train()
     objective.progress = 0.5
     parameters = [p for p in objective.parameters() if p.requires_grad]
     optimizer = recipe.optimizer(parameters, recipe.lr)
     batches = recipe.batches()
-    for number in itertools.count():
+    for number in itertools.cycle(range(WARM_UP)):
         began = time.perf_counter()
         batch = send_to_device(batches.batch(number), device)
         optimizer.zero_grad(set_to_none=True)
