@@ -8,8 +8,9 @@
 
 Which frames are labelled is fixed in ``splits/``; the rest of train is footage. Every way sees the same labelled
 batches as the baseline, which learns from labels alone, for as many steps; with distillation, also under a heavier
-network that was trained on those labels. ``small`` is for one CPU core, one to three minutes a run. Runs resume, and
-several processes may share the work. Scores go to ``results/semi-BUDGET.json`` as they come.
+network that was trained on those labels. ``small`` is for one CPU core, a minute a run; ``medium`` says of a few ways,
+in some five minutes a run, what they bring once labels are what is short. Runs resume, and several processes may share
+the work. Scores go to ``results/semi-BUDGET.json`` as they come.
 """
 
 from __future__ import annotations
@@ -59,6 +60,8 @@ class Budget:
 BUDGETS = {
     # 46 labelled frames are an eighth: four of them a step are 17 epochs.
     "small": Budget(teacher=("edgeseg-m", {}), teacher_steps=800, crop=(192, 256), batch_size=4, steps=200),
+    # For a few ways: long enough that labels, and not steps, are what is short.
+    "medium": Budget(teacher=("edgeseg-m", {}), teacher_steps=1600, crop=(192, 256), batch_size=8, steps=1200),
     "full": Budget(
         teacher=("unet", {"width": 64, "stem_stride": 2, "blocks": 3, "attention": True}),
         teacher_steps=100 * 23,
@@ -215,17 +218,35 @@ class Bench:
 
 def page() -> str:
     files = [f for f in (RESULTS / f"semi-{budget}.json" for budget in BUDGETS) if f.exists()]
-    parts = [
-        part
-        for file in files
-        for share in SHARES
-        if (part := ranking(file.stem.removeprefix("semi-"), share, Ledger(file).found()))
-    ]
+    parts: list[str] = []
+    for file in files:
+        budget, found = file.stem.removeprefix("semi-"), Ledger(file).found()
+        parts += [what_labels_bring(budget, found), *(ranking(budget, share, found) for share in SHARES)]
     return (
         "# What frames without labels bring\n\nMade by `benchmarks/semi.py --table` from "
         + " and ".join(f"`results/{f.name}`" for f in files)
         + ".\n\n"
-        + "\n".join(parts)
+        + "\n".join(filter(None, parts))
+    )
+
+
+def what_labels_bring(budget: str, found: Mapping[str, Any]) -> str:
+    """Footage can at most stand in for labels: what more of these bring bounds what it may."""
+    alone = {share: scores(found[f"{share} {BASE}"]) for share in SHARES if f"{share} {BASE}" in found}
+    if len(alone) < 2:
+        return ""
+    fewest, *_, most = alone
+    chance = Chance.of(alone[fewest], [alone[share] for share in list(alone)[1:]])
+    gain, verdict = chance.gain(alone[fewest], alone[most])
+    told = ", ".join(f"{mean_and_spread(of)} % with {SHARES[share]}" for share, of in alone.items())
+    meaning = {
+        "gains": "That is room for what footage may bring.",
+        "within noise": "So short a training lacks steps and not labels: it says what a way costs and what it does to "
+        "the first steps, and of the worth of footage nothing.",
+    }
+    return (
+        f"## What labels bring, budget `{budget}`\n\nLearning from labels alone gives {told}. More labels bring "
+        f"{gain:+.1f} points, {verdict}. {meaning.get(verdict, '')}\n"
     )
 
 
@@ -254,12 +275,16 @@ def ranking(budget_name: str, share: str, found: dict[str, Any]) -> str:
         rows.append([name, mean_and_spread(scored[name]), f"{gain:+.1f}", verdict, *cost(found, name), ratio])
     h, w = budget.crop
     best, teacher = ranked[0][0], found.get(f"{share} teacher")
-    under = f", under {teacher['network']['name']} of {100 * teacher['miou']:.1f} % mIoU" if teacher else ""
+    distilled = (
+        f"distilled with {' and '.join(f'`{loss}`' for loss in LOSS)} under {teacher['network']['name']} of "
+        f"{100 * teacher['miou']:.1f} % mIoU, which the same labels trained; "
+        if teacher
+        else ""
+    )
     return (
         f"## {SHARES[share].capitalize()} of the labels, budget `{budget_name}`\n\n{STUDENT} from scratch, "
-        f"{budget.steps} steps of {budget.batch_size} crops of {h}x{w}, and as many of footage; distilled with "
-        f"{' and '.join(f'`{loss}`' for loss in LOSS)}{under}, which the same labels trained. Scored on the 101 "
-        "frames of `val`, in points of mIoU.\n\n"
+        f"{budget.steps} steps of {budget.batch_size} crops of {h}x{w}, and as many of footage; {distilled}"
+        "scored on the 101 frames of `val`, in points of mIoU.\n\n"
         + table(["", "mIoU %", "gain", "", "step", "memory", "training"], rows)
         + f"\nMean ± standard deviation over seeds. {chance.says(len(base))} Steps are ratios to those on labels "
         "alone, interleaved with them, medians, each with the making of its batch; memory is what a way adds to the "

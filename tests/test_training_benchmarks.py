@@ -77,6 +77,20 @@ def test_costs_are_told_beside_the_base():
     assert columns({}, "base") == ["", ""]
 
 
+def test_what_labels_bring_bounds_what_footage_may():
+    from semi import BASE, what_labels_bring
+
+    def found(*means):
+        return {
+            f"{share} {BASE}": {"seeds": {str(i): {"miou": mean + i / 1000} for i in range(3)}}
+            for share, mean in zip(("1-8", "1-4", "1-2"), means, strict=True)
+        }
+
+    assert "More labels bring +10.0 points, gains. That is room" in what_labels_bring("small", found(0.3, 0.35, 0.4))
+    assert "lacks steps and not labels" in what_labels_bring("small", found(0.3, 0.3, 0.3))
+    assert what_labels_bring("small", {}) == ""
+
+
 def test_results_under_two_teachers_do_not_mix(tmp_path):
     from ledger import Ledger
 
