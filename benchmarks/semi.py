@@ -103,6 +103,7 @@ def main() -> None:
     parser.add_argument("--share", choices=SHARES, action="append", help="only this; may be repeated")
     parser.add_argument("--budget", choices=BUDGETS, default="small")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--alone", action="store_true", help="nothing under a teacher")
     parser.add_argument("--costs", action="store_true", help="time steps instead of training: on an idle machine")
     parser.add_argument("--table", action="store_true", help="write SEMI.md and nothing else")
     given = parser.parse_args()
@@ -115,7 +116,8 @@ def main() -> None:
         parser.error(f"no way called {', '.join(sorted(unknown))}: there are {', '.join(WAYS)}")
     budget, ledger = BUDGETS[given.budget], Ledger(RESULTS / f"semi-{given.budget}.json")
     ways = given.ways or list(WAYS)
-    names = [f"{way}{more}" for more in ("", DISTILLED) for way in ways if more or way not in TAUGHT]
+    forms = ("",) if given.alone else ("", DISTILLED)
+    names = [f"{way}{more}" for more in forms for way in ways if more or way not in TAUGHT]
     shares = given.share or list(SHARES)
     if given.costs:  # the same whichever frames have labels; a round of self-training is an ordinary training
         bench = Bench(budget, given.data, shares[0], given.work / shares[0], given.device)

@@ -48,7 +48,8 @@ class CrossPseudo(Method):
         unlabelled = views(batch)
         other = self.second(batch.images)
         images = [unlabelled.weak, unlabelled.weak if self.alike else unlabelled.strong[0]]
-        pair = [network(x) for network, x in zip((student, self.second), images, strict=True)]
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.mix is None):  # mixed ones are asked again
+            pair = [network(x) for network, x in zip((student, self.second), images, strict=True)]
         told = [said(answer.logits, unlabelled.inside) for answer in pair]
         if self.mix is not None:
             mask = self.mix(told[0].labels, drawn(self.step))
