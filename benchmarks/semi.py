@@ -134,8 +134,14 @@ def main() -> None:
                     if name.endswith(DISTILLED):
                         ledger.under(bench.teacher(), f"{share} teacher")
                     run = bench.student(name, seed)
-                    ledger.keep(f"{share} {name}", {"seeds": {str(seed): score(run)}})
+                    ledger.keep(f"{share} {name}", {"seeds": {str(seed): scored(run)}})
                 print(f"{share} {name} {seed}: {run.facts['metrics']['miou']:.4f}", flush=True)
+
+
+def scored(run: Run) -> dict[str, Any]:
+    """Its score, with the time of those before it that labelled frames for it."""
+    rounds = [Run.load(path) for path in run.path.glob("round-*")]
+    return {**score(run), "seconds": round(sum(each.facts["seconds"] for each in (*rounds, run)))}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -290,8 +296,8 @@ def ranking(budget_name: str, share: str, found: dict[str, Any]) -> str:
         + table(["", "mIoU %", "gain", "", "step", "memory", "training"], rows)
         + f"\nMean ± standard deviation over seeds. {chance.says(len(base))} Steps are ratios to those on labels "
         "alone, interleaved with them, medians, each with the making of its batch; memory is what a way adds to the "
-        "process's peak. A training, which with self-training is two and the labelling between them, is the ratio of "
-        f"runs that shared the machine with others.\n\nWhat {best} bought, per class:\n\n"
+        "process's peak. A training, which with self-training is two without the labelling between them, is the ratio "
+        f"of runs that shared the machine with others.\n\nWhat {best} bought, per class:\n\n"
         + table(["class", BASE, best, "gain"], per_class(tried[BASE], tried[best]))
     )
 
