@@ -97,9 +97,16 @@ def _decode(file: Path) -> Iterator[tuple[str, np.ndarray]]:
     try:
         with av.open(str(file)) as container:
             for i, frame in enumerate(container.decode(video=0)):
-                yield f"{file.stem}-{i:06d}", frame.to_ndarray(format="rgb24")
+                yield f"{file.stem}-{i:06d}", upright(frame)
     except (av.FFmpegError, IndexError) as e:  # IndexError: a container without a video stream
         raise DataError(f"{file} cannot be read as a video ({e})") from e
+
+
+def upright(frame: Any) -> np.ndarray:
+    """RGB pixels uint8 (H, W, 3) of a decoded frame, turned by what a camera that was held sideways notes beside them,
+    as players show them."""
+    turns = round(frame.rotation / 90) % 4
+    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), turns))
 
 
 def _pillow() -> Any:

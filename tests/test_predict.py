@@ -23,17 +23,21 @@ def frames(tiny_bundle) -> np.ndarray:
 @pytest.fixture
 def video(frames, tmp_path):
     """Two golden frames, four times over, without loss."""
+    return film(tmp_path / "drive.mkv", [*frames[:2]] * 4)
+
+
+def film(path, frames, *, turned=0):
+    """Frames as a video without loss; ``turned`` degrees counterclockwise is how it is to be shown."""
     av = pytest.importorskip("av")
-    path = tmp_path / "drive.mkv"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("ffv1", rate=30)
-        stream.height, stream.width = frames.shape[1:3]
+        stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = "bgr0"
-        for i in range(8):
-            for packet in stream.encode(av.VideoFrame.from_ndarray(frames[i % 2], format="rgb24")):
-                container.mux(packet)
-        for packet in stream.encode():
-            container.mux(packet)
+        if turned:
+            stream.set_display_rotation(turned)
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
     return path
 
 
@@ -64,6 +68,16 @@ def test_a_video_is_labelled_frame_by_frame(tiny_bundle, frames, video, tmp_path
     assert done.frames == 8 and named[-1] == "drive-000007"
     for i in range(8):
         np.testing.assert_array_equal(read(tmp_path / f"out/labels/drive-{i:06d}.png"), segmenter(frames[i % 2]))
+
+
+@pytest.mark.parametrize("turned", [90, 180, 270])
+def test_a_video_of_a_camera_held_sideways_is_labelled_as_players_show_it(tiny_bundle, frames, turned, tmp_path):
+    shown = frames[0]
+    stored = np.ascontiguousarray(np.rot90(shown, -turned // 90))
+    drive = film(tmp_path / "drive.mkv", [stored], turned=turned)
+    predict(tiny_bundle, drive, target="onnxruntime", out=tmp_path / "out")
+    labels = read(tmp_path / "out/labels/drive-000000.png")
+    np.testing.assert_array_equal(labels, Segmenter.load(tiny_bundle, "onnxruntime")(shown))
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from edgeseg.data import Dataset, open_dataset
 from edgeseg.errors import BackendMissing, DataError, UserError
 from edgeseg.labelling import beside, in_order
 from edgeseg.labelling.sampling import Sampler
-from edgeseg.predict import VIDEOS
+from edgeseg.predict import VIDEOS, upright
 
 LINKED = {".png", ".jpg", ".jpeg"}
 JPEG_QUALITY = 95
@@ -220,9 +220,7 @@ def decoded(file: Path, every: float | None) -> Iterator[Shot]:
                 last = time
                 if time >= due:
                     due += step * ((time - due) // step + 1) if step else 0
-                    turns = round(frame.rotation / 90) % 4  # what a camera held upright notes beside its pixels
-                    rgb = np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), turns))
-                    yield Shot(number, time, rgb, duration)
+                    yield Shot(number, time, upright(frame), duration)
     except (av.FFmpegError, IndexError) as e:  # IndexError: a container without a video stream
         raise DataError(f"{file} cannot be read as a video ({e}): replace it, or leave it out with --skip-bad") from e
 
