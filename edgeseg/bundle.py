@@ -122,6 +122,8 @@ class Bundle:
             return "export its run again with --target torch-trt"
         if form == "fp16" or (form == "int8-fp16" and "int8" in self.forms):
             return "export its run again with --target trt"
+        if form == "float":
+            return "it was shipped without; give --precision int8, or export its run"
         if adopted:
             return "adopt the model with --quantize"
         return "it was exported from a float run; train with 'edgeseg qat RUN' and export that"

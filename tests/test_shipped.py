@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 
 import pytest
+from PIL import Image
 
 from edgeseg import shipped
 from edgeseg.bundle import Bundle
@@ -56,3 +57,17 @@ def test_each_is_whole_small_and_says_where_it_is_from(name):
     assert not (folder / "plans").exists() and bundle.provenance["trained"]
     golden = bundle.golden()
     assert len(golden.frames) >= 2 and "int8-cpu" in bundle.forms
+
+
+@pytest.mark.parametrize("name", shipped.names())
+def test_each_does_what_the_readme_says(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    out = tmp_path / "bench.json"
+    code = main(["bench", name, "--target", "onnxruntime", "--fps", "30", "--frames", "20", "--out", str(out)])
+    assert code in (0, 3, 4) and out.is_file()  # a machine may be slow or busy
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for i, frame in enumerate(Bundle.load(name).golden().frames):
+        Image.fromarray(frame).save(frames / f"{i}.png")
+    assert main(["predict", name, str(frames), "--target", "openvino", "--out", str(tmp_path / "labelled")]) == 0
+    assert len(list((tmp_path / "labelled" / "labels").iterdir())) == len(list(frames.iterdir()))

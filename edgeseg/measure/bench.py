@@ -68,10 +68,10 @@ def bench(
     after it, or on the golden ones.
 
     In scenario ``latency`` an int8 target is timed beside the same network in fp32 and, where the CPU has it, bf16, on
-    the same engine: a third as many frames for each, 50 at the least, enough for the medians that are compared. The
-    forms take turns in five blocks, so that a machine that warms up or is disturbed treats them alike. A pause of
-    ``pause_s`` and ten frames of warm-up come before each block in which the form changes: the worker threads of one
-    engine spin for a while after their last frame and would slow the next.
+    the same engine, as far as the bundle holds their graphs: a third as many frames for each, 50 at the least, enough
+    for the medians that are compared. The forms take turns in five blocks, so that a machine that warms up or is
+    disturbed treats them alike. A pause of ``pause_s`` and ten frames of warm-up come before each block in which the
+    form changes: the worker threads of one engine spin for a while after their last frame and would slow the next.
 
     Warm-up at the beginning lasts until latencies stay at one level (:mod:`edgeseg.measure.warmup`), two thousand
     frames or twenty seconds at the most, or ``warmup`` frames. They are kept too.
@@ -112,7 +112,7 @@ def bench(
             return next((form for form in forms if form.target == wanted), None) or start(wanted)
 
         subject = start(target, scenario.workers)
-        rivals = [start(replace(target, precision=p)) for p in float_forms(target, facts, scenario)]
+        rivals = [start(replace(target, precision=p)) for p in float_forms(bundle, target, facts, scenario)]
         host.pids.update(form.runner.opened.pid for form in (subject, *rivals))
         taken = Taking(subject, rivals, scenario, frames, warmup, pause_s, host, on_frame)
         try:
@@ -149,28 +149,30 @@ def frames_of(scenario: Scenario, target: Target) -> int:
     return max(target.min_samples, MIN_FRAMES)
 
 
-def float_forms(target: Target, facts: Facts, scenario: Scenario) -> list[Precision]:
-    """The float precisions that int8 must beat on this engine and CPU; none for a float target, or under a camera."""
+def float_forms(bundle: Bundle, target: Target, facts: Facts, scenario: Scenario) -> list[Precision]:
+    """The float precisions that int8 must beat on this engine and CPU, of those whose graphs the bundle has; none for a
+    float target, or under a camera."""
     if target.precision != "int8" or scenario.kind != "latency":
         return []
-    supported = backends.get(target.backend).FORM
+    graphs = backends.get(target.backend).FORM
     wanted: list[Precision] = ["fp32", "fp16"]  # fp16: what a GPU takes without any training
     if facts.has_bf16:
         wanted.append("bf16")
-    return [p for p in wanted if p in supported]
+    return [p for p in wanted if graphs.get(p) in bundle.forms]
 
 
 def _quality(
     subject: Form, labelled: Labelled | None, bundle: Bundle, start: Callable[[Target], Form]
 ) -> Quality | None:
-    """On the given frames, beside fp32 on the same engine; or on the golden ones beside the network itself.
+    """On the given frames, beside fp32 on the same engine where the bundle has its graph; or on the golden ones beside
+    the network itself.
 
     None where the golden frames have no truth.
     """
     contract, golden, target = bundle.contract, bundle.golden(), subject.target
     if labelled is not None:
         reference = None
-        if target.precision != "fp32" and "fp32" in backends.get(target.backend).FORM:
+        if target.precision != "fp32" and backends.get(target.backend).FORM.get("fp32") in bundle.forms:
             reference = "fp32 on the same engine", start(replace(target, precision="fp32")).runner.label
         given = labelled.frames
         return quality.assess(

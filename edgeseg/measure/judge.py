@@ -201,6 +201,8 @@ def compare(m: Measurement, target: Target) -> tuple[bool | None, list[str]]:
     """
     if target.precision != "int8":
         return None, []
+    if m.scenario.kind == "latency" and not m.baselines:
+        return None, ["INT8 was not compared with a float form: none was timed beside it"]
     right = {p: b for p, b in m.baselines.items() if b.golden.agreement >= target.min_agreement}
     notes = [
         f"{p.upper()} labels only {b.golden.agreement:.2%} of the golden pixels as the float network does: "

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from fakes import FACTS, FakeHost
 
-from edgeseg.errors import ContractError, UserError
+from edgeseg.bundle import Bundle, seal
+from edgeseg.errors import BundleError, ContractError, UserError
 from edgeseg.measure import bench, journal, judge
+from edgeseg.measure.bench import Labelled
 from edgeseg.measure.journal import TIMED, Journal
 from edgeseg.measure.measurement import Measurement
 from edgeseg.target import Target
@@ -72,6 +74,20 @@ def test_warm_up_is_not_among_the_samples(timed, engine, clock):
 def test_a_float_target_has_no_baseline(timed, engine):
     m = timed(target=replace(INT8, precision="fp32"), frames=7)
     assert m.baselines == {} and set(engine.calls) == {"fp32"} and len(m.samples) == 7
+
+
+def test_a_bundle_without_a_float_graph_is_timed_alone_and_says_so(bundle, engine, clock, host):
+    (bundle.path / "float.onnx").unlink()
+    seal(bundle.path, {"convolutions": {"float": []}})
+    bundle = Bundle.load(bundle.path)
+    given = Labelled(list(zip(bundle.golden().frames, bundle.golden().truth, strict=True)), data="street", split="val")
+    m = bench(bundle, target=INT8, labelled=given, clock=clock, host=host, pause_s=0, isolated=False)
+    verdict = judge(m)
+    assert m.baselines == {} and m.quality.reference is None
+    assert verdict.status == "MET" and verdict.int8_is_a_win is None
+    assert "INT8 was not compared with a float form: none was timed beside it" in verdict.notes
+    with pytest.raises(BundleError, match=r"holds no float graph.*--precision int8"):
+        bundle.graph("float")
 
 
 def test_bf16_only_where_the_cpu_has_it(timed):
