@@ -36,7 +36,8 @@ class Batches:
     """Augmented batches of a dataset, without end.
 
     The stream of samples is one shuffled epoch after another, cut into batches of ``batch_size`` for each of ``world``
-    ranks: no sample is dropped, each is seen once per epoch, and an epoch may end inside a batch. Frames without labels
+    ranks: no sample is dropped, each is seen once per epoch, or as often as the dataset says, in another view each
+    time, and an epoch may end inside a batch. Frames without labels
     get labels that are IGNORE everywhere. With ``answers`` a batch has what the teacher said of these very views, with
     ``footage`` it also has views of frames without labels.
     """
@@ -62,6 +63,7 @@ class Batches:
         if not 0 <= rank < world:
             raise DataError(f"rank must lie in 0 <= rank < world, got rank {rank} of {world}")
         self.dataset, self.augment, self.batch_size, self.seed = dataset, augment, batch_size, seed
+        self.epoch = dataset.epoch
         self.mean, self.std = tuple(mean), tuple(std)
         self.rank, self.world, self.workers = rank, world, workers
         self.answers, self.footage = answers, footage
@@ -76,8 +78,8 @@ class Batches:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Steps after which every sample has been seen once: the last of them may begin the next epoch."""
-        return -(-len(self.dataset) // (self.batch_size * self.world))
+        """Steps after which every sample has been seen: the last of them may begin the next epoch."""
+        return -(-len(self.epoch) // (self.batch_size * self.world))
 
     def batch(self, step: int) -> Batch:
         """Batch ``step`` of this rank: images float32 (N, 3, H, W) in channels-last order, labels int64 (N, H, W)."""
@@ -108,9 +110,10 @@ class Batches:
 
     def _drawn(self, position: int) -> tuple[Sample, np.random.Generator, int]:
         """Sample number ``position`` of the endless stream, what decides its view, and its index in the dataset."""
-        epoch, i = divmod(position, len(self.dataset))
-        index = int(_shuffled(self.seed, epoch, len(self.dataset))[i])
-        return self.dataset[index], np.random.default_rng((self.seed, epoch, index)), index
+        epoch, i = divmod(position, len(self.epoch))
+        drawn = int(_shuffled(self.seed, epoch, len(self.epoch))[i])
+        index = self.epoch[drawn]
+        return self.dataset[index], np.random.default_rng((self.seed, epoch, drawn)), index
 
     def _from_thread(self, steps: Iterable[int]) -> Iterator[Batch]:
         # Pillow and numpy let go of the interpreter while they work, so one thread keeps up with training.

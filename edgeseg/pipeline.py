@@ -184,7 +184,7 @@ def self_trained(
     listen: Listener = silent,
     **said: Any,
 ) -> Run:
-    """Train on labels, label the footage with what was trained, train anew on both; so many times.
+    """Train on labels, label the footage with what was trained, train anew on as many frames of both; so many times.
 
     Lee 2013, "Pseudo-Label"; of each class the ``keep`` most confident share counts, so that rare classes are not lost:
     Zou et al. 2018, https://arxiv.org/abs/1810.07911; and nothing below ``min_confidence``. Other words are those of
@@ -208,7 +208,7 @@ def self_trained(
                 device=options.device,
                 listen=listen,
             )
-            options = dataclasses.replace(options, also=(f"folder:{labelled.out}",))
+            options = dataclasses.replace(options, also=(f"folder:{labelled.out}",), evenly=True)
     return run
 
 
@@ -460,7 +460,7 @@ def open_training(data: str, options: Options) -> Dataset:
     dataset = open_dataset(data, options.split, skip_bad=options.skip_bad)
     if options.also:  # whole: nothing of these is held out
         others = [open_dataset(spec, "train+val", skip_bad=options.skip_bad) for spec in options.also]
-        dataset = with_more(dataset, others)
+        dataset = with_more(dataset, others, evenly=options.evenly)
     if not dataset.classes:
         raise DataError(f"{data} has no labels, and training needs some: use folder:, camvid: or cityscapes:")
     return dataset

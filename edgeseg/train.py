@@ -52,12 +52,15 @@ class Options:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     split: str = "train"
     also: tuple[str, ...] = ()  # more datasets of the same classes
+    evenly: bool = False  # frames of the first are shown as often as those of all others
     skip_bad: bool = False
     freeze_backbone: float = 0.0  # share of the steps
 
     def __post_init__(self) -> None:
         if not 0 <= self.freeze_backbone <= 1:
             raise UserError(f"freeze_backbone is a share of the steps, between 0 and 1, got {self.freeze_backbone}")
+        if self.evenly and not self.also:
+            raise UserError("--evenly says how often frames are shown beside those of --also: give that as well")
         if self.steps is not None and self.epochs is not None:
             raise UserError("say --steps or --epochs, not both")
         for name in ("steps", "epochs", "batch_size", "lr"):
@@ -141,7 +144,8 @@ def describe(x: object) -> object:
         named: dict[str, object] = {k: describe(v) for k, v in x.keywords.items()}
         return {"call": describe(x.func), **({"args": describe(x.args)} if x.args else {}), **named}
     if isinstance(x, Dataset):
-        return {"spec": x.spec, "split": x.split, "frames": len(x), **({"also": list(x.also)} if x.also else {})}
+        more = {**({"also": list(x.also)} if x.also else {}), **({"again": len(x.again)} if x.again else {})}
+        return {"spec": x.spec, "split": x.split, "frames": len(x), **more}
     if isinstance(x, Answers):
         return {"cache": x.cache.digest, "teachers": x.cache.teachers}
     if isinstance(x, nn.Module):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import torch
 
 from edgeseg.augment import Augment
 from edgeseg.batches import Batches, normalize
-from edgeseg.data import IGNORE, Dataset, Sample
+from edgeseg.data import IGNORE, Dataset, Sample, with_more
 from edgeseg.errors import DataError
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.5)
@@ -70,6 +71,21 @@ def test_every_sample_once_an_epoch_in_an_order_of_its_own():
     assert epochs[0] != epochs[1] != epochs[2]
     assert batches.steps_per_epoch == 3
     assert numbered(6).steps_per_epoch == 2
+
+
+def test_few_frames_are_shown_as_often_as_the_many_beside_them():
+    few, many = (Dataset("x:y", "train", (), (), names, Numbered()) for names in (["a", "b", "c"], list("defghijk")))
+    both = with_more(few, [many], evenly=True)
+    batches = Batches(both, PLAIN, 4, 0, MEAN, STD)
+    assert batches.steps_per_epoch == 16 // 4
+    for epoch in range(3):
+        shown = range(16 * epoch, 16 * (epoch + 1))
+        frames = Counter(batches._drawn(p)[2] for p in shown)
+        assert sum(frames[i] for i in range(3)) == 8 and max(frames.values()) == 3
+        assert all(frames[i] == 1 for i in range(3, 11)), "all of them, once"
+        views = {batches._drawn(p)[1].bit_generator.state["state"]["state"] for p in shown}
+        assert len(views) == 16, "a frame that is shown again is another view"
+    assert with_more(many, [few], evenly=True).again == with_more(few, [many]).again == ()
 
 
 def test_ranks_share_an_epoch():

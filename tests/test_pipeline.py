@@ -124,7 +124,8 @@ def test_a_student_labels_footage_for_itself(drawn, tmp_path):
     assert "also" not in first.facts["recipe"]["batches"]["args"][0]
     for earlier, later in ((first, second), (second, run)):
         dataset = later.facts["recipe"]["batches"]["args"][0]
-        assert dataset["also"] == [f"folder:{earlier.path / 'labels'}"] and dataset["frames"] == 12
+        assert dataset["also"] == [f"folder:{earlier.path / 'labels'}"] and dataset["frames"] == 3 + 9
+        assert dataset["again"] == 9 - 3, "labels that people gave are a half of what is learned"
         document = json.loads((earlier.path / "labels" / "labels.json").read_text())
         assert document["teachers"] == [earlier.identity()]
     written = (first.path / "run.json").stat().st_mtime_ns
@@ -138,6 +139,11 @@ def test_more_data_must_have_the_same_classes(drawn, tmp_path):
     options = Options(steps=1, also=("synthetic:street?frames=4",), **SHORT)
     with pytest.raises(DataError, match="both must be the same"):
         pipeline.train(model="unet", data=drawn, out=tmp_path / "run", options=options)
+
+
+def test_evenly_is_said_beside_more_data():
+    with pytest.raises(UserError, match="beside those of --also"):
+        Options(evenly=True)
 
 
 def test_a_student_may_teach_itself(drawn, tmp_path):

@@ -168,6 +168,14 @@ def _training(
             rich_help_panel=TRAINING,
         ),
     ] = None,
+    evenly: Annotated[
+        bool,
+        typer.Option(
+            "--evenly",
+            help="Of --also: where these are more, show frames of --data so often that they are a half.",
+            rich_help_panel=TRAINING,
+        ),
+    ] = False,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave out unusable files, and list them.", rich_help_panel=TRAINING)
     ] = False,

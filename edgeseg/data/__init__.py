@@ -60,6 +60,7 @@ class Dataset:
     read: Callable[[int], Sample]  # decodes sample i; raises DataError naming the file
     skipped: list[str] = field(default_factory=list)  # what skip_bad left out, and why
     also: tuple[str, ...] = ()  # specs of others that were added to it
+    again: tuple[int, ...] = ()  # indices of what an epoch shows once more, each time that one is here
     files: Sequence[Path] = ()  # of the images, one per name, where that is what they are
     cache_bytes: int = CACHE_BYTES
     _cache: dict[int, Sample] = field(default_factory=dict, init=False, repr=False)
@@ -67,6 +68,11 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def epoch(self) -> tuple[int, ...]:
+        """Indices of all that an epoch shows."""
+        return (*range(len(self)), *self.again)
 
     def __getitem__(self, i: int) -> Sample:
         i = range(len(self))[i]  # counts from the end when negative; IndexError beyond it
@@ -180,9 +186,10 @@ def joined(parts: Sequence[Dataset], split: str) -> Dataset:
     )
 
 
-def with_more(dataset: Dataset, others: Sequence[Dataset]) -> Dataset:
+def with_more(dataset: Dataset, others: Sequence[Dataset], *, evenly: bool = False) -> Dataset:
     """A dataset and others of the same classes, such as pseudo-labels, as one; val stays that of the first.
 
+    ``evenly``: where the others have more frames, an epoch shows those of the first so often that there are as many.
     Raises DataError where the classes differ.
     """
     for other in others:
@@ -192,7 +199,9 @@ def with_more(dataset: Dataset, others: Sequence[Dataset]) -> Dataset:
                 f"{', '.join(dataset.classes)}: both must be the same, in the same order"
             )
     renamed = [replace(o, names=tuple(f"{o.spec}/{name}" for name in o.names)) for o in others]
-    return replace(joined([dataset, *renamed], dataset.split), also=tuple(o.spec for o in others))
+    lacking = sum(map(len, others)) - len(dataset) if evenly else 0
+    again = tuple(i % len(dataset) for i in range(lacking))
+    return replace(joined([dataset, *renamed], dataset.split), also=tuple(o.spec for o in others), again=again)
 
 
 @dataclass(frozen=True, eq=False)

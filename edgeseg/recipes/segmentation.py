@@ -203,5 +203,5 @@ def whole(dataset: Dataset) -> tuple[int, int]:
 
 def length(dataset: Dataset, options: Options, *, epochs: int = EPOCHS) -> tuple[int, int]:
     """Steps in all, and in an epoch."""
-    per_epoch = math.ceil(len(dataset) / batch_size(dataset, options))
+    per_epoch = math.ceil(len(dataset.epoch) / batch_size(dataset, options))
     return options.steps or per_epoch * (options.epochs or epochs), per_epoch
