@@ -141,7 +141,11 @@ class Batches:
 
 class Footage(Batches):
     """Views of frames without labels: a stream of its own beside that of the labelled ones. Labels, where the dataset
-    has any, are not looked at."""
+    has any, are not looked at. ``strength`` is that of :func:`edgeseg.strong.strong`."""
+
+    def __init__(self, *args: Any, strength: float = 1.0, **how: Any) -> None:
+        super().__init__(*args, **how)
+        self.strength = strength
 
     def shared(self) -> Footage:
         own = super().shared()
@@ -157,7 +161,7 @@ class Footage(Batches):
             sample, rng, _ = self._drawn(position)
             image, known, _ = self.augment(sample._replace(mask=np.zeros(sample.image.shape[:2], np.uint8)), rng)
             weak.append(image)
-            strongly.append([strong(image, rng) for _ in range(2)])
+            strongly.append([strong(image, rng, self.strength) for _ in range(2)])
             inside.append(known != IGNORE)
         looks = [normalize(np.stack(look), self.mean, self.std) for look in zip(*strongly, strict=True)]
         return Unlabelled(

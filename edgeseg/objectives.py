@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Self
 
@@ -168,12 +169,28 @@ class Unsupervised(nn.Module):
         found: dict[str, Tensor] = {}
         for name, method in self.methods.items():
             method.progress = progress
-            value = method(student, ours, batch)
+            with statistics_kept(student):
+                value = method(student, ours, batch)
             if isinstance(value, semi.Terms):
                 found |= {f"{name}-{other}": term for other, term in value.others.items()}
                 value = value.student
             found[name] = at(self.weights[name], progress) * value
         return found
+
+
+@contextmanager
+def statistics_kept(network: nn.Module) -> Iterator[None]:
+    """Running statistics of batch norms stay, whatever the network is shown meanwhile: changed and mixed views are not
+    what it will see. In training each batch is normalised by its own, as ever."""
+    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
 
 
 def _on_labels(losses: Sequence[tuple[Weight, Loss]], outputs: Outputs, batch: Batch) -> Tensor:

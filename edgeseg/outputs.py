@@ -25,7 +25,7 @@ class Batch(NamedTuple):
 
 
 class Unlabelled(NamedTuple):
-    """Views of M frames without labels, each in its own colours and twice in strongly changed ones."""
+    """Views of M frames without labels, each as it is and twice in changed colours."""
 
     weak: Tensor  # (M, 3, H, W) normalised
     strong: Tensor  # (2, M, 3, H, W) the same views

@@ -53,12 +53,15 @@ class Options:
     split: str = "train"
     also: tuple[str, ...] = ()  # more datasets of the same classes
     evenly: bool = False  # frames of the first are shown as often as those of all others
+    strength: float = 0.5  # of the second looks of frames without labels, edgeseg.strong
     skip_bad: bool = False
     freeze_backbone: float = 0.0  # share of the steps
 
     def __post_init__(self) -> None:
         if not 0 <= self.freeze_backbone <= 1:
             raise UserError(f"freeze_backbone is a share of the steps, between 0 and 1, got {self.freeze_backbone}")
+        if not 0 <= self.strength <= 1:
+            raise UserError(f"strength lies between 0, colours as they are, and 1, got {self.strength:g}")
         if self.evenly and not self.also:
             raise UserError("--evenly says how often frames are shown beside those of --also: give that as well")
         if self.steps is not None and self.epochs is not None:

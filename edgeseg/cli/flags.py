@@ -176,6 +176,16 @@ def _training(
             rich_help_panel=TRAINING,
         ),
     ] = False,
+    strength: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Of --unlabelled: how strongly colours change in the look that is to be told the same; "
+            "1 is for large pretrained networks.",
+            rich_help_panel=TRAINING,
+        ),
+    ] = 0.5,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave out unusable files, and list them.", rich_help_panel=TRAINING)
     ] = False,

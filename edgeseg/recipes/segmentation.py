@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -173,9 +174,14 @@ def batches(
     std: RGB = STD,
     answers: Answers | None = None,
     footage: Dataset | None = None,
+    strength: float = 1.0,
 ) -> Batches:
+    """Of labelled frames in changed colours, and of footage in its own, and in others beside: what is to be said of it
+    is said of it as it is."""
     augment = Augment(crop_hw=crop_hw, fill=(128, 128, 128))
-    beside = Unlabelled(footage, augment, batch_size, seed, mean, std) if footage else None
+    beside = None
+    if footage is not None:
+        beside = Unlabelled(footage, replace(augment, color=0.0), batch_size, seed, mean, std, strength=strength)
     return Batches(dataset, augment, batch_size, seed, mean, std, answers=answers, footage=beside)
 
 
@@ -188,7 +194,7 @@ def views(
     made = partial(batches, dataset, crop_hw=crop, batch_size=size, seed=options.seed, mean=MEAN, std=STD)
     # What is not there is not said, so that other recipes describe themselves as they did.
     made = partial(made, answers=answers) if answers is not None else made
-    return partial(made, footage=footage.dataset) if footage is not None else made
+    return partial(made, footage=footage.dataset, strength=options.strength) if footage is not None else made
 
 
 def batch_size(dataset: Dataset, options: Options) -> int:

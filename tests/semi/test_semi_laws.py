@@ -81,6 +81,17 @@ class TestEvery:
         assert all(torch.isfinite(v) for v in found[0].values())
         torch.testing.assert_close(*found, rtol=0, atol=0)
 
+    def test_running_statistics_are_those_of_labelled_frames(self, method):
+        found = []
+        for seed in (5, 9):
+            made = objective(method)
+            made(batch(seed))
+            found.append({name: value for name, value in made.student.named_buffers() if "running" in name})
+            norms = [m for m in made.student.modules() if isinstance(m, nn.BatchNorm2d)]
+            assert norms and all(norm.momentum == 0.1 for norm in norms)
+        torch.testing.assert_close(*found, rtol=0, atol=0)
+        assert any(value.abs().sum() > 0 for value in found[0].values())
+
     def test_it_works_in_half_precision(self, method):
         made = objective(method)
         with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -18,7 +18,7 @@ from edgeseg.augment import Augment
 from edgeseg.batches import Batches, Footage
 from edgeseg.data import open_dataset
 from edgeseg.errors import UserError
-from edgeseg.recipes.segmentation import MEAN, STD
+from edgeseg.recipes.segmentation import MEAN, STD, batches
 from edgeseg.train import Event, Options
 
 SHORT = {"batch_size": 2, "crop": (64, 96)}
@@ -132,3 +132,20 @@ def test_views_of_one_frame_show_the_same_place(drawn):
     again = footage.views(3)
     assert all(torch.equal(a, b) for a, b in zip(seen, again, strict=True))
     assert not torch.equal(seen.strong[0], seen.strong[1])
+
+
+def test_colours_change_as_much_as_is_said(drawn):
+    dataset = open_dataset(drawn, "train")
+    said = {"crop_hw": (64, 96), "batch_size": 4, "seed": 7, "footage": dataset}
+    none, half, all_of_it = (batches(dataset, **said, strength=s).batch(3).unlabelled for s in (0.0, 0.5, 1.0))
+    assert torch.equal(none.strong, none.weak.expand_as(none.strong))
+    assert torch.equal(none.weak, half.weak) and torch.equal(none.weak, all_of_it.weak)
+    change = [(x.strong - x.weak).abs().mean() for x in (half, all_of_it)]
+    assert 0 < change[0] < change[1]
+    palette = {tuple(pixel) for i in range(len(dataset)) for pixel in dataset[i].image.reshape(-1, 3).tolist()}
+    seen = ((none.weak * torch.tensor(STD)[:, None, None] + torch.tensor(MEAN)[:, None, None]) * 255).round()
+    low, high = np.array(sorted(palette)).min(0), np.array(sorted(palette)).max(0)
+    inside = seen.movedim(1, -1)[none.inside].numpy()
+    assert (inside >= low).all() and (inside <= high).all(), "what is labelled is shown in its own colours"
+    with pytest.raises(UserError, match="strength lies between"):
+        Options(strength=1.5)
