@@ -93,6 +93,7 @@ WAYS: Mapping[str, tuple[str, ...]] = {
 TAUGHT = {"taught"}  # only under a teacher
 ROUNDS = {"self-training": 1}  # students that label the footage for the next, each as long as any other
 DISTILLED = " + distilled"
+OLD = "†"
 
 
 def main() -> None:
@@ -139,9 +140,10 @@ def main() -> None:
 
 
 def scored(run: Run) -> dict[str, Any]:
-    """Its score, with the time of those before it that labelled frames for it."""
+    """Its score, with the time of those before it that labelled frames for it, and how footage was shown."""
     rounds = [Run.load(path) for path in run.path.glob("round-*")]
-    return {**score(run), "seconds": round(sum(each.facts["seconds"] for each in (*rounds, run)))}
+    shown = {name: value for name, value in run.facts["recipe"]["batches"].items() if name == "strength"}
+    return {**score(run), "seconds": round(sum(each.facts["seconds"] for each in (*rounds, run))), **shown}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -262,7 +264,7 @@ def ranking(budget_name: str, share: str, found: dict[str, Any]) -> str:
     """One share of labels: the ways by their means, and what the best bought for each class."""
     budget = BUDGETS[budget_name]
     tried = {
-        name.removeprefix(f"{share} "): entry
+        name.removeprefix(f"{share} "): entry | {"way": name.removeprefix(f"{share} ")}
         for name, entry in found.items()
         if name.startswith(f"{share} ") and len(entry.get("seeds", {})) > 1
     }
@@ -280,7 +282,22 @@ def ranking(budget_name: str, share: str, found: dict[str, Any]) -> str:
     ]
     for name, gain, verdict in ranked:
         ratio = f"{seconds[name] / seconds[BASE]:.1f}x"
-        rows.append([name, mean_and_spread(scored[name]), f"{gain:+.1f}", verdict, *cost(found, name), ratio])
+        rows.append(
+            [
+                name + (OLD if shown_otherwise(tried[name]) else ""),
+                mean_and_spread(scored[name]),
+                f"{gain:+.1f}",
+                verdict,
+                *cost(found, name),
+                ratio,
+            ]
+        )
+    otherwise = (
+        f" {OLD}: footage was labelled in changed colours, changed twice as much for the student, and moved running "
+        "statistics of batch norms, as edgeseg once did: students took bright walls for sky."
+        if any(map(shown_otherwise, tried.values()))
+        else ""
+    )
     h, w = budget.crop
     best, teacher = ranked[0][0], found.get(f"{share} teacher")
     distilled = (
@@ -297,9 +314,15 @@ def ranking(budget_name: str, share: str, found: dict[str, Any]) -> str:
         + f"\nMean ± standard deviation over seeds. {chance.says(len(base))} Steps are ratios to those on labels "
         "alone, interleaved with them, medians, each with the making of its batch; memory is what a way adds to the "
         "process's peak. A training, which with self-training is two without the labelling between them, is the ratio "
-        f"of runs that shared the machine with others.\n\nWhat {best} bought, per class:\n\n"
+        f"of runs that shared the machine with others.{otherwise}\n\nWhat {best} bought, per class:\n\n"
         + table(["class", BASE, best, "gain"], per_class(tried[BASE], tried[best]))
     )
+
+
+def shown_otherwise(entry: Mapping[str, Any]) -> bool:
+    """Whether footage was shown in another way than it is now."""
+    methods = WAYS[entry["way"].removesuffix(DISTILLED)]
+    return bool(methods) and any("strength" not in seed for seed in entry["seeds"].values())
 
 
 def cost(found: Mapping[str, Any], name: str) -> list[str]:
