@@ -68,13 +68,15 @@ class Chance:
             return gain, ""
         return gain, "gains" if gain > bound else "loses" if gain < -bound else "within noise"
 
-    def says(self, seeds: int) -> str:
+    def says(self, *seeds: int) -> str:
+        """In words, for ways of so many seeds."""
         if not self.degrees:
             return "One seed each: it says nothing of chance."
+        bounds = [f"{self.bound(n):.1f} over {n} seeds" for n in sorted(set(seeds), reverse=True)]
         return (
             "A seed decides the first weights and the batches, alike for all ways, so a way is compared with the base "
             f"seed by seed. The standard deviation of a run, once its way and its seed are accounted for, is "
-            f"{self.spread:.2f} points; over {seeds} seeds a difference of {self.bound(seeds):.1f} could be chance: "
+            f"{self.spread:.2f} points; a difference of {' or '.join(bounds)} could be chance: "
             f"with {self.comparisons} ways compared, the bound is that of a {ERROR:.0%} error over all of them "
             "(Bonferroni)."
         )

@@ -61,7 +61,14 @@ BUDGETS = {
     # 46 labelled frames are an eighth: four of them a step are 17 epochs.
     "small": Budget(teacher=("edgeseg-m", {}), teacher_steps=800, crop=(192, 256), batch_size=4, steps=200),
     # For a few ways: long enough that labels, and not steps, are what is short.
-    "medium": Budget(teacher=("edgeseg-m", {}), teacher_steps=1600, crop=(192, 256), batch_size=8, steps=1200),
+    "medium": Budget(
+        teacher=("edgeseg-m", {}),
+        teacher_steps=1600,
+        crop=(192, 256),
+        batch_size=8,
+        steps=1200,
+        seeds=tuple(range(6)),
+    ),
     "full": Budget(
         teacher=("unet", {"width": 64, "stem_stride": 2, "blocks": 3, "attention": True}),
         teacher_steps=100 * 23,
@@ -282,22 +289,16 @@ def ranking(budget_name: str, share: str, found: dict[str, Any]) -> str:
     ]
     for name, gain, verdict in ranked:
         ratio = f"{seconds[name] / seconds[BASE]:.1f}x"
-        rows.append(
-            [
-                name + (OLD if shown_otherwise(tried[name]) else ""),
-                mean_and_spread(scored[name]),
-                f"{gain:+.1f}",
-                verdict,
-                *cost(found, name),
-                ratio,
-            ]
-        )
+        marked = name + (OLD if shown_otherwise(tried[name]) else "") + of_seeds(scored[name], base)
+        score_of = mean_and_spread(scored[name])
+        rows.append([marked, score_of, f"{gain:+.1f}", verdict, *cost(found, name), ratio])
     otherwise = (
         f" {OLD}: footage was labelled in changed colours, changed twice as much for the student, and moved running "
         "statistics of batch norms, as edgeseg once did: students took bright walls for sky."
         if any(map(shown_otherwise, tried.values()))
         else ""
     )
+    chance_says = chance.says(*map(len, (base, *scored.values())))
     h, w = budget.crop
     best, teacher = ranked[0][0], found.get(f"{share} teacher")
     distilled = (
@@ -311,7 +312,7 @@ def ranking(budget_name: str, share: str, found: dict[str, Any]) -> str:
         f"{budget.steps} steps of {budget.batch_size} crops of {h}x{w}, and as many of footage; {distilled}"
         "scored on the 101 frames of `val`, in points of mIoU.\n\n"
         + table(["", "mIoU %", "gain", "", "step", "memory", "training"], rows)
-        + f"\nMean ± standard deviation over seeds. {chance.says(len(base))} Steps are ratios to those on labels "
+        + f"\nMean ± standard deviation over seeds. {chance_says} Steps are ratios to those on labels "
         "alone, interleaved with them, medians, each with the making of its batch; memory is what a way adds to the "
         "process's peak. A training, which with self-training is two without the labelling between them, is the ratio "
         f"of runs that shared the machine with others.{otherwise}\n\nWhat {best} bought, per class:\n\n"
@@ -323,6 +324,10 @@ def shown_otherwise(entry: Mapping[str, Any]) -> bool:
     """Whether footage was shown in another way than it is now."""
     methods = WAYS[entry["way"].removesuffix(DISTILLED)]
     return bool(methods) and any("strength" not in seed for seed in entry["seeds"].values())
+
+
+def of_seeds(way: Mapping[str, float], base: Mapping[str, float]) -> str:
+    return f" ({len(way)} seeds)" if len(way) < len(base) else ""
 
 
 def cost(found: Mapping[str, Any], name: str) -> list[str]:
