@@ -51,28 +51,29 @@ def pick(found: dict[str, Callable[..., Any]], name: str, what: str, error: type
 
 
 def weighted(
-    found: dict[str, Callable[..., Any]], text: str, what: str, *, unsaid: str = ""
+    found: dict[str, Callable[..., Any]], text: str, what: str, *, unsaid: str = "", bounded: bool = False
 ) -> tuple[float | Ramp, Callable[..., Any]]:
     """``"kl=1,temperature=4"``: the weight, and the entry with its options (keyword-only parameters) filled in.
 
     ``T`` is short for temperature. ``temperature=8:4:1`` goes through the values in stages of equal length, and
     ``ramp=0.3`` lets the weight grow over that share of the training. ``unsaid`` is the weight where none is given.
+    Options are positive, unless entries know the bounds of their own (``bounded``): there 0 may turn a part off.
     Raises UserError, with an example, for anything else.
     """
     (name, weight), *options = (item.partition("=")[::2] for item in text.replace(" ", "").split(","))
     weight = weight or unsaid
     entry = pick(found, name, what, UserError)
     defaults = {k: p.default for k, p in inspect.signature(entry).parameters.items() if p.kind is p.KEYWORD_ONLY}
-    number: float | Ramp = _positive(weight, text, "the weight", name)
+    number: float | Ramp = _number(weight, text, "the weight", name)
     given: dict[str, float | str | Stages] = {}
     for option, value in options:
         if option == "T" and "temperature" in defaults:
             option = "temperature"
         if option == "ramp":
-            share = _positive(value, text, option, name)
+            share = _number(value, text, option, name)
             if share > 1:
                 raise UserError(f"ramp in {text!r} is a share of the training, at most 1, got {value!r}")
-            number = Ramp(_positive(weight, text, "the weight", name), share)
+            number = Ramp(_number(weight, text, "the weight", name), share)
             continue
         if option not in defaults:
             takes = ", ".join(f"{k} (default {v if isinstance(v, str) else f'{v:g}'})" for k, v in defaults.items())
@@ -80,16 +81,17 @@ def weighted(
         if isinstance(defaults[option], str):  # a choice, which the entry itself knows
             given[option] = value
             continue
-        values = tuple(_positive(v, text, option, name) for v in value.split(":"))
+        values = tuple(_number(v, text, option, name, zero=bounded) for v in value.split(":"))
         given[option] = values[0] if len(values) == 1 else Stages(values)
     return number, functools.partial(entry, **given) if given else entry
 
 
-def _positive(value: str, text: str, what: str, name: str) -> float:
+def _number(value: str, text: str, what: str, name: str, *, zero: bool = False) -> float:
     try:
         number = float(value)
     except ValueError:
         number = math.nan
-    if not 0 < number < math.inf:
-        raise UserError(f"{what} in {text!r} must be a positive number, got {value!r}; for example '{name}=1'")
+    if not (0 < number < math.inf or zero and number == 0):
+        expected = "0 or a positive number" if zero else "a positive number"
+        raise UserError(f"{what} in {text!r} must be {expected}, got {value!r}; for example '{name}=1'")
     return number

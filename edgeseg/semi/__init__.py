@@ -94,7 +94,7 @@ def parse(text: str) -> tuple[float | Ramp, Callable[..., Method]]:
 
     Raises UserError, with an example, for anything else.
     """
-    return catalogue.weighted(catalogue.entries(_HERE), text, "semi-supervised method", unsaid="1")
+    return catalogue.weighted(catalogue.entries(_HERE), text, "semi-supervised method", unsaid="1", bounded=True)
 
 
 # What methods share.

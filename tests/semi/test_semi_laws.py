@@ -123,11 +123,19 @@ class TestParse:
         weight, method = semi.parse("mean-teacher=0.5,mix=cutmix,decay=0.9,ramp=0.2")
         assert weight == Ramp(0.5, 0.2) and method.keywords == {"mix": "cutmix", "decay": 0.9}
 
+    @pytest.mark.parametrize("text", ["u2pl=1,contrast=0,share=0", "adversarial=1,unlabelled=0", "unimatch=1,decay=0"])
+    def test_zero_turns_a_part_off(self, text):
+        weight, method = semi.parse(text)
+        assert weight == 1.0 and 0.0 in method.keywords.values()
+        assert all(torch.isfinite(value) for value in steps(objective(method), 2).values())
+
     @pytest.mark.parametrize(
         ("text", "says"),
         [
             ("mean-techer", "did you mean 'mean-teacher'"),
             ("unimatch=-1", "must be a positive number"),
+            ("unimatch=0", "the weight in 'unimatch=0' must be a positive number"),
+            ("unimatch=1,threshold=-1", "threshold in .* must be 0 or a positive number, got '-1'"),
             ("mean-teacher=1,mixing=cutmix", r"its options: decay \(default 0.99\), mix \(default none\)"),
         ],
     )
