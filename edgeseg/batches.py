@@ -141,11 +141,12 @@ class Batches:
 
 class Footage(Batches):
     """Views of frames without labels: a stream of its own beside that of the labelled ones. Labels, where the dataset
-    has any, are not looked at. ``strength`` is that of :func:`edgeseg.strong.strong`."""
+    has any, are not looked at. Of each view there are so many more ``looks``, changed by
+    :func:`edgeseg.strong.strong` with this ``strength``; the first ones are the same, however many there are."""
 
-    def __init__(self, *args: Any, strength: float = 1.0, **how: Any) -> None:
+    def __init__(self, *args: Any, strength: float = 1.0, looks: int = 1, **how: Any) -> None:
         super().__init__(*args, **how)
-        self.strength = strength
+        self.strength, self.looks = strength, looks
 
     def shared(self) -> Footage:
         own = super().shared()
@@ -156,17 +157,18 @@ class Footage(Batches):
         """Those of batch ``step`` of this rank."""
         n = self.batch_size
         first = (step * self.world + self.rank) * n
-        weak, strongly, inside = [], [], []
+        looks: list[list[np.ndarray]] = [[] for _ in range(1 + self.looks)]  # the first is the view as it is
+        inside = []
         for position in range(first, first + n):
             sample, rng, _ = self._drawn(position)
             image, known, _ = self.augment(sample._replace(mask=np.zeros(sample.image.shape[:2], np.uint8)), rng)
-            weak.append(image)
-            strongly.append([strong(image, rng, self.strength) for _ in range(2)])
+            looks[0].append(image)
+            for look in looks[1:]:
+                look.append(strong(image, rng, self.strength))
             inside.append(known != IGNORE)
-        looks = [normalize(np.stack(look), self.mean, self.std) for look in zip(*strongly, strict=True)]
-        return Unlabelled(
-            normalize(np.stack(weak), self.mean, self.std), torch.stack(looks), torch.from_numpy(np.stack(inside))
-        )
+        weak, *changed = (normalize(np.stack(look), self.mean, self.std) for look in looks)
+        strongly = torch.stack(changed) if changed else weak.new_empty((0, *weak.shape))
+        return Unlabelled(weak, strongly, torch.from_numpy(np.stack(inside)))
 
 
 class _Steps(loading.Dataset[Batch | DataError]):

@@ -91,7 +91,7 @@ def _number(value: str, text: str, what: str, name: str, *, zero: bool = False) 
         number = float(value)
     except ValueError:
         number = math.nan
-    if not (0 < number < math.inf or zero and number == 0):
+    if not (0 < number < math.inf or (zero and number == 0)):
         expected = "0 or a positive number" if zero else "a positive number"
         raise UserError(f"{what} in {text!r} must be {expected}, got {value!r}; for example '{name}=1'")
     return number

@@ -25,8 +25,8 @@ class Batch(NamedTuple):
 
 
 class Unlabelled(NamedTuple):
-    """Views of M frames without labels, each as it is and twice in changed colours."""
+    """Views of M frames without labels, each as it is and L times in changed colours."""
 
     weak: Tensor  # (M, 3, H, W) normalised
-    strong: Tensor  # (2, M, 3, H, W) the same views
+    strong: Tensor  # (L, M, 3, H, W) the same views
     inside: Tensor  # (M, H, W) bool: what of the view is frame

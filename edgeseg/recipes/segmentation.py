@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from edgeseg import semi
 from edgeseg.augment import Augment
 from edgeseg.batches import Answers, Batches
 from edgeseg.batches import Footage as Unlabelled
@@ -175,13 +176,15 @@ def batches(
     answers: Answers | None = None,
     footage: Dataset | None = None,
     strength: float = 1.0,
+    looks: int = 1,
 ) -> Batches:
-    """Of labelled frames in changed colours, and of footage in its own, and in others beside: what is to be said of it
-    is said of it as it is."""
+    """Of labelled frames in changed colours, and of footage in its own, and ``looks`` times in others beside: what is
+    to be said of it is said of it as it is."""
     augment = Augment(crop_hw=crop_hw, fill=(128, 128, 128))
     beside = None
     if footage is not None:
-        beside = Unlabelled(footage, replace(augment, color=0.0), batch_size, seed, mean, std, strength=strength)
+        plain = replace(augment, color=0.0)
+        beside = Unlabelled(footage, plain, batch_size, seed, mean, std, strength=strength, looks=looks)
     return Batches(dataset, augment, batch_size, seed, mean, std, answers=answers, footage=beside)
 
 
@@ -194,7 +197,10 @@ def views(
     made = partial(batches, dataset, crop_hw=crop, batch_size=size, seed=options.seed, mean=MEAN, std=STD)
     # What is not there is not said, so that other recipes describe themselves as they did.
     made = partial(made, answers=answers) if answers is not None else made
-    return partial(made, footage=footage.dataset, strength=options.strength) if footage is not None else made
+    if footage is None:
+        return made
+    looks = max(semi.looks_of(method) for _, method in footage.methods)
+    return partial(made, footage=footage.dataset, strength=options.strength, looks=looks)
 
 
 def batch_size(dataset: Dataset, options: Options) -> int:

@@ -17,7 +17,7 @@ import copy
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +30,7 @@ from edgeseg.outputs import Batch, Outputs, Unlabelled
 from edgeseg.schedules import Ramp, Stages
 from edgeseg.taps import PROBE, probe
 
+Entry = TypeVar("Entry", bound=Callable[..., Any])
 _HERE = sys.modules[__name__]
 COARSEST, FINEST = 8, 4  # strides at which pixels are compared by a feature, unless logits are coarser
 APART = 0.05  # how far, of its own size, each weight of a second network begins from those of a trained one
@@ -77,6 +78,21 @@ class Terms(NamedTuple):
 
     student: Tensor
     others: dict[str, Tensor]
+
+
+def looks(count: int) -> Callable[[Entry], Entry]:
+    """Say of a method how many strongly changed looks it takes of each view; one, unless it is said."""
+
+    def said_of(entry: Entry) -> Entry:
+        entry.looks = count  # type: ignore[attr-defined]
+        return entry
+
+    return said_of
+
+
+def looks_of(method: Callable[..., Any]) -> int:
+    """How many a method takes, or the one of which it is a partial."""
+    return int(getattr(getattr(method, "func", method), "looks", 1))
 
 
 def names() -> list[str]:

@@ -12,11 +12,12 @@ from torch.func import functional_call
 
 from edgeseg.data import IGNORE
 from edgeseg.outputs import Batch, Outputs
-from edgeseg.semi import Method, Setting, Terms, agree, cells, on_grid, option, resized, said, views
+from edgeseg.semi import Method, Setting, Terms, agree, cells, looks, on_grid, option, resized, said, views
 
 __all__ = ["Adversarial", "adversarial"]
 
 
+@looks(0)
 def adversarial(
     setting: Setting,
     *,

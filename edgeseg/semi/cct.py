@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from edgeseg import mixing
 from edgeseg.distill import drawn
 from edgeseg.outputs import Batch, Outputs
-from edgeseg.semi import Method, Setting, cells, deepest, resized, views
+from edgeseg.semi import Method, Setting, cells, deepest, looks, resized, views
 
 __all__ = ["CrossConsistency", "cct"]
 
@@ -33,6 +33,7 @@ Decoder = Callable[[Tensor], Tensor]
 Change = Callable[[Tensor, Tensor, Decoder, torch.Generator], Tensor]
 
 
+@looks(0)
 def cct(setting: Setting) -> CrossConsistency:
     """Squared difference of the class probabilities of auxiliary decoders and of the student itself, which is not
     changed by it, averaged over classes, cells and decoders: 1/K sum_k d(g(z), g_k(z_k)).

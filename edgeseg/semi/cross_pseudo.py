@@ -13,11 +13,12 @@ from torch import nn
 from edgeseg import mixing
 from edgeseg.distill import drawn
 from edgeseg.outputs import Batch, Outputs
-from edgeseg.semi import Method, Setting, Terms, agree, option, said, views
+from edgeseg.semi import Method, Setting, Terms, agree, looks, option, said, views
 
 __all__ = ["CrossPseudo", "cross_pseudo", "mutual"]
 
 
+@looks(0)
 def cross_pseudo(setting: Setting, *, mix: str = "none") -> CrossPseudo:
     """-ln p_1(y_2) - ln p_2(y_1): cross-entropy of each network with the labels that the other gives, averaged over all
     cells of the frame, plus the same on the labelled frames; the second network learns from the labels as well. With

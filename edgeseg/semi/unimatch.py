@@ -16,11 +16,12 @@ from edgeseg.distill import drawn
 from edgeseg.ema import Ema
 from edgeseg.last_layer import Last
 from edgeseg.outputs import Batch, Outputs
-from edgeseg.semi import Method, Setting, agree, option, said, views
+from edgeseg.semi import Method, Setting, agree, looks, option, said, views
 
 __all__ = ["UniMatch", "unimatch"]
 
 
+@looks(2)
 def unimatch(setting: Setting, *, decay: float = 0.996, threshold: float = 0.95) -> UniMatch:
     """1(max q >= threshold) H(argmax q, p), cross-entropy with the teacher's labels where it is at least as sure as
     ``threshold``, averaged over all cells of the frame and over the two views, each of which is mixed by cutmix for

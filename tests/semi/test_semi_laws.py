@@ -65,6 +65,15 @@ class TestEvery:
     def test_labels_of_unlabelled_frames_are_nowhere(self, method):
         assert set(Unlabelled._fields) == {"weak", "strong", "inside"}
 
+    def test_it_takes_as_many_looks_as_it_says(self, method):
+        seen, looks = unlabelled(), semi.looks_of(method)
+        many = objective(method)(batch())
+        few = objective(method)(batch()._replace(unlabelled=seen._replace(strong=seen.strong[:looks])))
+        torch.testing.assert_close(few, many, rtol=0, atol=0)
+        if looks:
+            seen.strong[looks - 1] *= -1
+            assert total(objective(method)(batch()._replace(unlabelled=seen))) != total(many)
+
     def test_beyond_the_frame_nothing_is_learned(self, method):
         """What is shown there changes nothing but batch statistics, which are held here."""
         made = objective(method)

@@ -124,7 +124,8 @@ def test_mistakes_are_said_before_anything_is_written(said, words, folder, tmp_p
 
 def test_views_of_one_frame_show_the_same_place(drawn):
     dataset = open_dataset(drawn, "train")
-    footage = Footage(dataset, Augment(crop_hw=(64, 96), scale=(0.3, 2)), 4, 7, MEAN, STD)
+    augment = Augment(crop_hw=(64, 96), scale=(0.3, 2))
+    footage = Footage(dataset, augment, 4, 7, MEAN, STD, looks=2)
     batch = Batches(dataset, Augment(crop_hw=(64, 96)), 4, 7, MEAN, STD, footage=footage).batch(3)
     seen = batch.unlabelled
     assert seen.weak.shape == (4, 3, 64, 96) and seen.strong.shape == (2, 4, 3, 64, 96)
@@ -132,6 +133,9 @@ def test_views_of_one_frame_show_the_same_place(drawn):
     again = footage.views(3)
     assert all(torch.equal(a, b) for a, b in zip(seen, again, strict=True))
     assert not torch.equal(seen.strong[0], seen.strong[1])
+    for looks in (0, 1):  # which fewer looks leave as they are
+        fewer = Footage(dataset, augment, 4, 7, MEAN, STD, looks=looks).views(3)
+        assert torch.equal(fewer.weak, seen.weak) and torch.equal(fewer.strong, seen.strong[:looks])
 
 
 def test_colours_change_as_much_as_is_said(drawn):
