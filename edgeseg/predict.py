@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeseg import pixels
+from edgeseg import pixels, upright
 from edgeseg.bundle import Bundle
 from edgeseg.errors import BackendMissing, DataError
 from edgeseg.segmenter import Segmenter
@@ -84,7 +84,7 @@ def frames_of(source: Path) -> Iterator[tuple[str, np.ndarray]]:
 def _read(file: Path) -> np.ndarray:
     try:
         with _pillow().open(file) as image:
-            return np.asarray(image.convert("RGB"))
+            return upright.still(image)
     except (OSError, SyntaxError, ValueError) as e:  # what Pillow raises on a damaged file
         raise DataError(f"{file} cannot be read as an image ({e}): remove or replace it") from e
 
@@ -97,16 +97,9 @@ def _decode(file: Path) -> Iterator[tuple[str, np.ndarray]]:
     try:
         with av.open(str(file)) as container:
             for i, frame in enumerate(container.decode(video=0)):
-                yield f"{file.stem}-{i:06d}", upright(frame)
+                yield f"{file.stem}-{i:06d}", upright.video(frame)
     except (av.FFmpegError, IndexError) as e:  # IndexError: a container without a video stream
         raise DataError(f"{file} cannot be read as a video ({e})") from e
-
-
-def upright(frame: Any) -> np.ndarray:
-    """RGB pixels uint8 (H, W, 3) of a decoded frame, turned by what a camera that was held sideways notes beside them,
-    as players show them."""
-    turns = round(frame.rotation / 90) % 4
-    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), turns))
 
 
 def _pillow() -> Any:

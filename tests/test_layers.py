@@ -16,7 +16,7 @@ PACKAGE = ROOT / "edgeseg"
 # Low to high. A file imports from lower layers and from its own folder, nothing else.
 ROBOT = [
     {"errors", "schedules", "shipped"},
-    {"catalogue", "cuda", "tensorrt_layers"},
+    {"catalogue", "cuda", "tensorrt_layers", "upright"},
     {"contract"},
     {"target"},
     {"bundle", "native"},

@@ -80,6 +80,15 @@ def test_a_video_of_a_camera_held_sideways_is_labelled_as_players_show_it(tiny_b
     np.testing.assert_array_equal(labels, Segmenter.load(tiny_bundle, "onnxruntime")(shown))
 
 
+def test_and_so_is_a_still(tiny_bundle, frames, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # its first row is the right side
+    Image.fromarray(np.rot90(frames[0])).save(tmp_path / "still.png", exif=exif)
+    predict(tiny_bundle, tmp_path / "still.png", target="onnxruntime", out=tmp_path / "out")
+    labels = read(tmp_path / "out/labels/still.png")
+    np.testing.assert_array_equal(labels, Segmenter.load(tiny_bundle, "onnxruntime")(frames[0]))
+
+
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [

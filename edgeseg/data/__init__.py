@@ -11,8 +11,9 @@ import colorsys
 import inspect
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -20,7 +21,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from edgeseg import catalogue
+from edgeseg import catalogue, upright
 from edgeseg.errors import DataError
 
 IGNORE = 255
@@ -285,13 +286,15 @@ class _Reader:
     def check(self, frame: Frame) -> None:
         """What the headers tell: that both files are there, are images of a usable kind, and agree in size."""
         with open_image(frame.image, IMAGE_MODES) as image:
-            size = image.size
+            size = upright.size(image)
+            turned = " once it is turned as its EXIF says" if upright.orientation(image) > 1 else ""
         if frame.mask is not None:
             with open_image(frame.mask, MASK_MODES) as mask:
                 if mask.size != size:
                     raise DataError(
                         f"{frame.mask} is {mask.width}x{mask.height}, but its image {frame.image} is "
-                        f"{size[0]}x{size[1]}: resize the mask with nearest-neighbour, or pair it with the right image"
+                        f"{size[0]}x{size[1]}{turned}: resize the mask with nearest-neighbour, or pair it with the "
+                        "right image"
                     )
 
     def decode(self, frame: Frame) -> Sample:
@@ -332,26 +335,27 @@ def open_image(path: Path, modes: frozenset[str]) -> Image.Image:
 
 
 def read_image(path: Path) -> np.ndarray:
-    """Pixels uint8 (H, W, 3), RGB; DataError where the file is missing or bad."""
-    with open_image(path, IMAGE_MODES) as image:
-        return np.array(_load(image, path).convert("RGB"))
+    """Pixels uint8 (H, W, 3), RGB, upright; DataError where the file is missing or bad."""
+    with open_image(path, IMAGE_MODES) as image, _damage_told(path):
+        return upright.still(image)
 
 
 def read_ids(path: Path) -> np.ndarray:
     """The numbers a mask file holds, uint8 (H, W): grey values, or palette indices."""
-    with open_image(path, MASK_MODES) as image:
-        raw = np.asarray(_load(image, path))
+    with open_image(path, MASK_MODES) as image, _damage_told(path):
+        image.load()
+        raw = np.asarray(image)
     if raw.dtype.itemsize > 1 and raw.size and not 0 <= raw.min() <= raw.max() <= 255:
         raise DataError(f"{path} holds ids from {raw.min()} to {raw.max()}, expected 0 to 255: renumber its classes")
     return np.asarray(raw, np.uint8)
 
 
-def _load(image: Image.Image, path: Path) -> Image.Image:
+@contextmanager
+def _damage_told(path: Path) -> Iterator[None]:
     try:
-        image.load()
+        yield
     except (OSError, SyntaxError, ValueError, EOFError) as e:
         raise DataError(f"{path} is damaged ({e}): {REMEDY}") from e
-    return image
 
 
 def _problem(task: tuple[Callable[[Frame], object], Frame]) -> DataError | None:

@@ -24,11 +24,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from edgeseg import upright
 from edgeseg.data import Dataset, open_dataset
 from edgeseg.errors import BackendMissing, DataError, UserError
 from edgeseg.labelling import beside, in_order
 from edgeseg.labelling.sampling import Sampler
-from edgeseg.predict import VIDEOS, upright
+from edgeseg.predict import VIDEOS
 
 LINKED = {".png", ".jpg", ".jpeg"}
 JPEG_QUALITY = 95
@@ -220,7 +221,7 @@ def decoded(file: Path, every: float | None) -> Iterator[Shot]:
                 last = time
                 if time >= due:
                     due += step * ((time - due) // step + 1) if step else 0
-                    yield Shot(number, time, upright(frame), duration)
+                    yield Shot(number, time, upright.video(frame), duration)
     except (av.FFmpegError, IndexError) as e:  # IndexError: a container without a video stream
         raise DataError(f"{file} cannot be read as a video ({e}): replace it, or leave it out with --skip-bad") from e
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
-from PIL import Image
+from PIL import Image, ImageOps
 
 DEFAULTS = dict(fit="stretch", output="logits", activation="none", interpolation="bilinear", coordinates="half_pixel")
 OTHERS = {"border", "classes", "color", "colors", "ignore_label", "input_name", "mean", "output_name", "size_hw"}
@@ -88,7 +88,7 @@ def main(arguments):
     bundle, image, labels_png, overlay_png = map(Path, arguments)
     try:
         contract, segment = segmenter(bundle)
-        rgb = np.asarray(Image.open(image).convert("RGB"))
+        rgb = np.asarray(ImageOps.exif_transpose(Image.open(image)).convert("RGB"))
     except (Refused, OSError) as e:
         print(f"error: {e}", file=sys.stderr)
         return 2

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
-from PIL import Image
+from PIL import Image, ImageOps
 
 bundle, image, out = map(Path, sys.argv[1:])
 contract = json.loads((bundle / "contract.json").read_text())
@@ -25,7 +25,7 @@ def enlarge(maps, n, axis):
     return maps.take(before, axis) * (1 - share) + maps.take(after, axis) * share
 
 
-frame = Image.open(image).convert("RGB")
+frame = ImageOps.exif_transpose(Image.open(image)).convert("RGB")
 pixels = np.asarray(frame.resize(contract["size_hw"][::-1], Image.Resampling.BILINEAR))
 pixels = pixels[..., :: 1 if contract["color"] == "rgb" else -1]
 graph = next(file for file in (bundle / "int8-cpu.onnx", bundle / "float.onnx") if file.exists())

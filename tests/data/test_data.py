@@ -6,9 +6,9 @@ import pickle
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
-from edgeseg.data import IGNORE, Dataset, Frame, Sample, from_files, names, open_dataset, palette
+from edgeseg.data import IGNORE, Dataset, Frame, Sample, from_files, names, open_dataset, palette, read_image
 from edgeseg.errors import DataError
 
 CLASSES = {"classes": ("road", "car"), "colors": ((1, 2, 3), (4, 5, 6))}
@@ -58,6 +58,31 @@ def test_grey_frames_become_rgb(tmp_path):
     sample = from_files("x:y", "train", [Frame("g", tmp_path / "g.png", None)])[0]
     np.testing.assert_array_equal(sample.image, np.repeat(grey[..., None], 3, axis=2))
     assert sample.mask is None
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_camera_held_sideways(orientation, tmp_path, write_mask):
+    """Frames are as viewers and tools for annotation show them, and masks as these made them."""
+    frame = Frame("f", tmp_path / "f.jpg", tmp_path / "m.png")
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 32, 3), np.uint8)).save(frame.image, exif=exif)
+    with Image.open(frame.image) as image:
+        shown = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    mask = write_mask(frame.mask, [0, 1], shown.shape[:2])
+    sample = from_files("x:y", "train", [frame], **CLASSES)[0]
+    np.testing.assert_array_equal(sample.image, shown)
+    np.testing.assert_array_equal(sample.mask, mask)
+    if orientation > 4:
+        write_mask(frame.mask, [0, 1], (16, 32))
+        with pytest.raises(DataError, match=r"m.png is 32x16, but .*f.jpg is 16x32 once it is turned as its EXIF says"):
+            from_files("x:y", "train", [frame], **CLASSES)
+
+
+def test_what_nobody_can_read_in_exif_turns_nothing(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 32, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "f.png", exif=b"Exif\0\0nothing that one could read")
+    np.testing.assert_array_equal(read_image(tmp_path / "f.png"), pixels)
 
 
 def test_indices_are_those_of_a_sequence(frames):
