@@ -100,7 +100,6 @@ WAYS: Mapping[str, tuple[str, ...]] = {
 TAUGHT = {"taught"}  # only under a teacher
 ROUNDS = {"self-training": 1}  # students that label the footage for the next, each as long as any other
 DISTILLED = " + distilled"
-OLD = "†"
 
 
 def main() -> None:
@@ -271,36 +270,37 @@ def ranking(budget_name: str, share: str, found: dict[str, Any]) -> str:
     """One share of labels: the ways by their means, and what the best bought for each class."""
     budget = BUDGETS[budget_name]
     tried = {
-        name.removeprefix(f"{share} "): entry | {"way": name.removeprefix(f"{share} ")}
+        name.removeprefix(f"{share} "): entry
         for name, entry in found.items()
         if name.startswith(f"{share} ") and len(entry.get("seeds", {})) > 1
     }
-    if BASE not in tried or len(tried) < 2:
+    if BASE not in tried:
         return ""
     scored = {name: scores(entry) for name, entry in tried.items()}
-    base = scored.pop(BASE)
-    chance = Chance.of(base, list(scored.values()))
-    ranked = sorted(
-        ((name, *chance.gain(base, way)) for name, way in scored.items()), key=lambda compared: -compared[1]
-    )
+    base = scored[BASE]
+    others = {name: way for name, way in scored.items() if name != BASE}
+    matched = {name: without_footage(name) for name in others if without_footage(name) in scored.keys() - {name}}
+    if not matched:
+        return ""
+    beside = [name for name, of in matched.items() if of != BASE]
+    chance = dataclasses.replace(Chance.of(base, list(others.values())), comparisons=len(others) + len(beside))
+    ranked = sorted(((name, *chance.gain(base, way)) for name, way in others.items()), key=lambda row: -row[1])
     seconds = {name: statistics.median(s["seconds"] for s in entry["seeds"].values()) for name, entry in tried.items()}
+    of_footage = ["of footage, where both are distilled"] if beside else []
+    blank = [""] * (2 + len(of_footage))
     rows: list[Sequence[object]] = [
-        [f"**{BASE}**", mean_and_spread(base), "", "", *cost(found, BASE), f"{seconds[BASE]:.0f} s"]
+        [f"**{BASE}**", mean_and_spread(base), *blank, *cost(found, BASE), f"{seconds[BASE]:.0f} s"]
     ]
     for name, gain, verdict in ranked:
         ratio = f"{seconds[name] / seconds[BASE]:.1f}x"
-        marked = name + (OLD if shown_otherwise(tried[name]) else "") + of_seeds(scored[name], base)
-        score_of = mean_and_spread(scored[name])
-        rows.append([marked, score_of, f"{gain:+.1f}", verdict, *cost(found, name), ratio])
-    otherwise = (
-        f" {OLD}: footage was labelled in changed colours, changed twice as much for the student, and moved running "
-        "statistics of batch norms, as edgeseg once did: students took bright walls for sky."
-        if any(map(shown_otherwise, tried.values()))
-        else ""
-    )
-    chance_says = chance.says(*map(len, (base, *scored.values())))
+        called = name + of_seeds(scored[name], base)
+        footage = "{:+.1f} {}".format(*chance.gain(scored[matched[name]], scored[name])) if name in beside else ""
+        measured = [mean_and_spread(scored[name]), f"{gain:+.1f}", verdict, *([footage] if beside else [])]
+        rows.append([called, *measured, *cost(found, name), ratio])
+    chance_says = chance.says(*map(len, scored.values()))
     h, w = budget.crop
-    best, teacher = ranked[0][0], found.get(f"{share} teacher")
+    best = max(matched, key=lambda name: chance.gain(scored[matched[name]], scored[name])[0])
+    teacher = found.get(f"{share} teacher")
     distilled = (
         f"distilled with {' and '.join(f'`{loss}`' for loss in LOSS)} under {teacher['network']['name']} of "
         f"{100 * teacher['miou']:.1f} % mIoU, which the same labels trained; "
@@ -311,19 +311,18 @@ def ranking(budget_name: str, share: str, found: dict[str, Any]) -> str:
         f"## {SHARES[share].capitalize()} of the labels, budget `{budget_name}`\n\n{STUDENT} from scratch, "
         f"{budget.steps} steps of {budget.batch_size} crops of {h}x{w}, and as many of footage; {distilled}"
         "scored on the 101 frames of `val`, in points of mIoU.\n\n"
-        + table(["", "mIoU %", "gain", "", "step", "memory", "training"], rows)
+        + table(["", "mIoU %", "gain", "", *of_footage, "step", "memory", "training"], rows)
         + f"\nMean ± standard deviation over seeds. {chance_says} Steps are ratios to those on labels "
         "alone, interleaved with them, medians, each with the making of its batch; memory is what a way adds to the "
         "process's peak. A training, which with self-training is two without the labelling between them, is the ratio "
-        f"of runs that shared the machine with others.{otherwise}\n\nWhat {best} bought, per class:\n\n"
-        + table(["class", BASE, best, "gain"], per_class(tried[BASE], tried[best]))
+        f"of runs that shared the machine with others.\n\nWhat {best} bought, per class:\n\n"
+        + table(["class", matched[best], best, "gain"], per_class(tried[matched[best]], tried[best]))
     )
 
 
-def shown_otherwise(entry: Mapping[str, Any]) -> bool:
-    """Whether footage was shown in another way than it is now."""
-    methods = WAYS[entry["way"].removesuffix(DISTILLED)]
-    return bool(methods) and any("strength" not in seed for seed in entry["seeds"].values())
+def without_footage(name: str) -> str:
+    """The way that differs in nothing but the footage."""
+    return BASE + DISTILLED if name.endswith(DISTILLED) else BASE
 
 
 def of_seeds(way: Mapping[str, float], base: Mapping[str, float]) -> str:

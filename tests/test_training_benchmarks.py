@@ -91,6 +91,28 @@ def test_what_labels_bring_bounds_what_footage_may():
     assert what_labels_bring("small", {}) == ""
 
 
+def test_footage_is_weighed_beside_the_same_losses_without_it():
+    from semi import ranking
+
+    def trained(mean):
+        seeds = {str(i): {"miou": (mean + i) / 100, "per_class": {"road": mean / 100}} for i in range(3)}
+        return {"seeds": {seed: score | {"seconds": 10, "steps": 200} for seed, score in seeds.items()}}
+
+    found = {
+        "1-8 labels alone": trained(30),
+        "1-8 mean teacher": trained(31),
+        "1-8 labels alone + distilled": trained(40),
+        "1-8 unimatch + distilled": trained(43),
+    }
+    page = ranking("small", "1-8", found)
+    assert "| mean teacher | 32.0 ± 1.0 | +1.0 | gains |  |" in page
+    assert "| labels alone + distilled | 41.0 ± 1.0 | +10.0 | gains |  |" in page
+    assert "| unimatch + distilled | 44.0 ± 1.0 | +13.0 | gains | +3.0 gains |" in page
+    assert "with 4 ways compared" in page
+    assert "What unimatch + distilled bought" in page and "| road | 40.0 | 43.0 | +3.0 |" in page
+    assert ranking("small", "1-8", {name: found[name] for name in found if "labels alone" in name}) == ""
+
+
 def test_results_under_two_teachers_do_not_mix(tmp_path):
     from ledger import Ledger
 
